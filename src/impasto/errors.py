@@ -1,0 +1,103 @@
+"""Everything that Impasto raises on purpose, in one tree.
+
+    ImpastoError
+    ├── InvalidInput          a value that a person or a file gave is not usable
+    │   ├── InvalidPlan       a training or corpus plan does not parse or contradicts itself
+    │   └── InvalidRecipe     a recipe that cannot be run
+    ├── NotFound              a name or path that leads nowhere; the message lists what there is
+    ├── WeightsError          a file of weights and the model it is meant for do not agree
+    │   ├── UnreadableWeights     not a well-formed file of a kind that is read here
+    │   └── KeyMismatch           unknown or missing tensors; lists both sets
+    ├── CorpusError           a corpus that is damaged or must not be used
+    │   ├── CorpusChanged         rows or images differ from what the root promises
+    │   ├── RowRefused            a row that the policy does not admit was about to be used
+    │   └── SourceUnavailable     a source could not be fetched or is not what was pinned
+    └── TrainingError         a run that cannot go on
+        ├── NotFinite             the loss or a weight became NaN or infinite; names the step
+        └── StateMismatch         a saved state belongs to another plan
+
+A message says what is wrong, with which value, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class ImpastoError(Exception):
+    """Base of every error that Impasto raises on purpose."""
+
+
+class InvalidInput(ImpastoError):
+    """A value that a person or a file gave is not usable."""
+
+
+class InvalidPlan(InvalidInput):
+    """A training or corpus plan does not parse or contradicts itself."""
+
+
+class InvalidRecipe(InvalidInput):
+    """A recipe that cannot be run."""
+
+
+class NotFound(ImpastoError):
+    """A name or path that leads nowhere."""
+
+    @classmethod
+    def among(cls, what: str, name: str, choices: Iterable[str]) -> NotFound:
+        """Build the error for an unknown `name` of a kind `what`, listing the `choices`."""
+        return cls(f"Unknown {what} {name!r}. Choose one of: {', '.join(sorted(choices))}.")
+
+
+class WeightsError(ImpastoError):
+    """A file of weights and the model it is meant for do not agree."""
+
+
+class UnreadableWeights(WeightsError):
+    """Not a well-formed file of a kind that is read here."""
+
+
+class KeyMismatch(WeightsError):
+    """Unknown or missing tensors, or tensors of the wrong shape.
+
+    Attributes:
+        unknown: names in the file that have no place in the model.
+        missing: names in the model that the file does not fill.
+        misshapen: `name: (shape in the file) for (shape in the model)`, one a tensor.
+    """
+
+    def __init__(
+        self, where: str, unknown: Iterable[str], missing: Iterable[str], misshapen: Iterable[str] = ()
+    ) -> None:
+        self.unknown, self.missing, self.misshapen = sorted(unknown), sorted(missing), sorted(misshapen)
+        groups = (("unknown", self.unknown), ("missing", self.missing), ("wrong shape", self.misshapen))
+        listing = "".join(f"\n  {label} ({len(names)}): {', '.join(names)}" for label, names in groups if names)
+        super().__init__(f"{where} does not fit the model; nothing was loaded.{listing}")
+
+
+class CorpusError(ImpastoError):
+    """A corpus that is damaged or must not be used."""
+
+
+class CorpusChanged(CorpusError):
+    """Rows or images differ from what the corpus root promises."""
+
+
+class RowRefused(CorpusError):
+    """A row that the policy does not admit was about to be used."""
+
+
+class SourceUnavailable(CorpusError):
+    """A source could not be fetched or is not what was pinned."""
+
+
+class TrainingError(ImpastoError):
+    """A run that cannot go on."""
+
+
+class NotFinite(TrainingError):
+    """The loss or a weight became NaN or infinite."""
+
+
+class StateMismatch(TrainingError):
+    """A saved state belongs to another plan."""
