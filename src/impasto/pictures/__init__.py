@@ -1,0 +1,1 @@
+"""What travels in a picture's file, and how pictures are shown together."""

@@ -1,0 +1,129 @@
+"""Recipes: validation, the canonical round trip, digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto.errors import InvalidRecipe
+from impasto.recipe import MAX_SEED, AdapterUse, Recipe
+
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64).map("sha256:{}".format)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+SIDES = st.integers(1, 1024).map(lambda n: 8 * n)
+RECIPES = st.builds(
+    Recipe,
+    model_name=NAMES,
+    model_digest=DIGESTS,
+    prompt=TEXTS,
+    negative_prompt=TEXTS,
+    seed=st.integers(0, MAX_SEED),
+    sampler=NAMES,
+    schedule=NAMES,
+    steps=st.integers(1, 1000),
+    guidance=st.floats(0, 100),
+    width=SIDES,
+    height=SIDES,
+    dtype=st.sampled_from(["float32", "bfloat16", "float16"]),
+    adapters=st.lists(st.builds(AdapterUse, name=NAMES, identity=DIGESTS, weight=st.floats(-100, 100)), max_size=2).map(
+        tuple
+    ),
+)
+
+FOX: dict[str, Any] = {
+    "model_name": "glyph",
+    "model_digest": "sha256:" + "0" * 64,
+    "prompt": "a red fox",
+    "seed": 7,
+    "sampler": "dpmpp_2m",
+    "schedule": "karras",
+    "steps": 25,
+    "guidance": 4.0,
+    "width": 128,
+    "height": 128,
+}
+
+
+@given(RECIPES)
+def test_canonical_json_round_trip(recipe: Recipe) -> None:
+    again = Recipe.from_json(recipe.canonical())
+    assert again == recipe
+    assert again.canonical() == recipe.canonical()
+    assert again.digest == recipe.digest
+
+
+@given(RECIPES, RECIPES)
+def test_digests_differ_as_recipes_do(one: Recipe, other: Recipe) -> None:
+    assert (one.digest == other.digest) == (one == other)
+
+
+def test_the_canonical_form_is_pinned() -> None:
+    recipe = Recipe(**FOX)
+    assert recipe.canonical() == (
+        b'{"adapters":[],"dtype":"float32","format":"impasto-recipe/1","guidance":4,"height":128,'
+        b'"model_digest":"sha256:' + b"0" * 64 + b'","model_name":"glyph","negative_prompt":"","noise":"image",'
+        b'"prompt":"a red fox","sampler":"dpmpp_2m","schedule":"karras","seed":7,"steps":25,"width":128}'
+    )
+    assert recipe.digest == f"sha256:{hashlib.sha256(recipe.canonical()).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", -1),
+        ("seed", MAX_SEED + 1),
+        ("seed", 1.5),
+        ("seed", True),
+        ("steps", 0),
+        ("steps", 1001),
+        ("guidance", -0.1),
+        ("guidance", 101),
+        ("guidance", float("nan")),
+        ("guidance", float("inf")),
+        ("width", 0),
+        ("width", 100),
+        ("height", 8200),
+        ("dtype", "int8"),
+        ("noise", "dice"),
+        ("format", "impasto-recipe/2"),
+        ("model_digest", "0" * 64),
+        ("model_digest", "sha256:" + "A" * 64),
+        ("sampler", ""),
+        ("prompt", "x" * 20_001),
+        ("prompt", "\ud800"),
+        ("prompt", None),
+        ("colour", "red"),
+    ],
+)
+def test_refusals_name_the_field(field: str, value: Any) -> None:
+    with pytest.raises(InvalidRecipe, match=field):
+        Recipe.parse({**FOX, field: value}, "fox.json", InvalidRecipe)
+
+
+def test_a_refusal_lists_every_problem() -> None:
+    with pytest.raises(InvalidRecipe) as caught:
+        Recipe.parse({**FOX, "steps": 0, "width": 100}, "fox.json", InvalidRecipe)
+    assert "fox.json" in str(caught.value)
+    assert "steps" in str(caught.value)
+    assert "width" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"fox"', b"\xff", "[" * 100_000])
+def test_other_text_is_no_recipe(text: str | bytes) -> None:
+    with pytest.raises(InvalidRecipe, match=r"fox\.json"):
+        Recipe.from_json(text, "fox.json")
+
+
+def test_a_recipe_does_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe(**FOX).seed = 8  # type: ignore[misc]
+
+
+def test_plain_is_json() -> None:
+    assert json.loads(json.dumps(Recipe(**FOX).plain())) == Recipe(**FOX).plain()
