@@ -33,5 +33,5 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8 with `\\n` line ends, whole or not at all."""
+    r"""Write `text` to `path` as UTF-8 with `\n` line ends, whole or not at all."""
     write_bytes(path, text.encode("utf-8"))

@@ -1,0 +1,63 @@
+# What people run is what CI runs. Every target sets itself up in .venv; the second time that costs nothing.
+#   PYTHON  the interpreter that .venv is made from
+#   TORCH   what pip installs as torch, for instance TORCH="torch==2.13.0+cu126"
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+# Tiny models gain nothing from more threads than this.
+export OMP_NUM_THREADS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format docs clean
+
+help: ## Show what there is to make
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
+
+demo: $(READY) ## Draw a sheet of pictures with Glyph: demo.png
+	@$(BIN)/impasto demo --output demo.png
+
+test: $(READY_DEV) ## Run the tests, without the slow ones
+	@$(BIN)/python -m pytest
+
+test-all: $(READY_DEV) ## Run all tests
+	@$(BIN)/python -m pytest -m ""
+
+check: $(READY_DEV) ## Check style, types, layers and that docs/cli.md is current
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/cli_reference.py --check
+
+format: $(READY_DEV) ## Put the code into its format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: $(READY_DEV) ## Write docs/cli.md from the commands
+	@$(BIN)/python tools/cli_reference.py
+
+clean: ## Remove what the tools left behind, and .venv
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache demo.png
+	find src tests tools -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@echo "Making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml | $(BIN)/python
+	@echo "Installing $(TORCH) and impasto into $(VENV) (the first time takes a few minutes) ..."
+	@$(PIP) install "$(TORCH)" --editable .
+	@touch $@
+
+# torch is named again so that nothing below moves it. k-diffusion would pull in a tracker, a metrics suite and more, none of
+# which its samplers need.
+$(READY_DEV): $(READY)
+	@echo "Installing what the tests and checks need ..."
+	@$(PIP) install "$(TORCH)" --editable ".[dev]"
+	@$(PIP) install --no-deps "k-diffusion==0.1.1.post1"
+	@touch $@

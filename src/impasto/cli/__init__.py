@@ -1,0 +1,94 @@
+"""The `impasto` command: a table of commands, each in one file that is imported when it is asked for.
+
+To add a command: one file in this folder and one row in `COMMANDS` (docs/adding-a-command.md).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from cyclopts import App
+from rich.console import Console
+from rich.text import Text
+
+import impasto
+from impasto.errors import ImpastoError, InvalidInput, NotFound
+
+
+class Command(NamedTuple):
+    """A row of `COMMANDS`."""
+
+    place: str  # "module:attribute", a function or an App
+    line: str  # what `impasto --help` says of it: the first line of its own help
+
+
+COMMANDS = {
+    "generate": Command("impasto.cli.generate:generate", "Make pictures from a prompt."),
+    "corpus": Command("impasto.cli.corpus:app", "Build, look at and verify a corpus."),
+    "train": Command("impasto.cli.train:app", "Train a model from a plan."),
+    "demo": Command("impasto.cli.demo:demo", "Draw a sheet of pictures with Glyph, the model that comes with Impasto."),
+}
+
+# What `pip install "impasto[EXTRA]"` brings, by the name it is imported under.
+EXTRAS = {"resvg_py": "corpus", "imagehash": "corpus", "matplotlib": "train"}
+
+HELP = "An open platform for open-weight text-to-image models."
+
+
+def root(imported: Collection[str] = ()) -> App:
+    """Return the whole command line.
+
+    Args:
+        imported: commands whose file may be imported for the sake of its help. For all others the line in `COMMANDS`
+            stands, so that `impasto --help` imports none of them.
+    """
+    app = App(name="impasto", help=HELP, version=impasto.__version__, suppress_keyboard_interrupt=False)
+    for name, command in COMMANDS.items():
+        app.command(command.place, name=name, help=None if name in imported else command.line)
+    return app
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command that `words` (`sys.argv` by default) name, and return the exit code.
+
+    Returns:
+        0, or what the command returned; 2 for words, values or names that cannot be used; 1 for any other
+        `ImpastoError` and for an extra that is not installed; 130 when interrupted. Errors are one message on stderr.
+    """
+    words = sys.argv[1:] if words is None else words
+    try:
+        return _run(words)
+    except (InvalidInput, NotFound) as error:
+        return _failed(str(error), code=2)
+    except ImpastoError as error:
+        return _failed(str(error), code=1)
+    except ImportError as error:
+        if extra := _missing_extra(error):
+            return _failed(f'This needs the {extra!r} extra: pip install "impasto[{extra}]"', code=1)
+        raise
+    except KeyboardInterrupt:
+        return _failed("Interrupted.", code=130)
+
+
+def _run(words: Sequence[str]) -> int:
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        # Left to itself, the parser would import every command to say this.
+        raise NotFound.among("command", words[0], COMMANDS)
+    return int(root(imported=words[:1])(words, result_action="return_int_as_exit_code_else_zero"))
+
+
+def _failed(message: str, code: int) -> int:
+    text = Text.assemble(("Error: ", "bold red"), message)
+    Console(stderr=True).print(text, soft_wrap=True, highlight=False)
+    return code
+
+
+def _missing_extra(error: ImportError) -> str | None:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and cause.name in EXTRAS:
+            return EXTRAS[cause.name]
+        cause = cause.__cause__
+    return None
