@@ -7,7 +7,8 @@
     ├── NotFound              a name or path that leads nowhere; the message lists what there is
     ├── WeightsError          a file of weights and the model it is meant for do not agree
     │   ├── UnreadableWeights     not a well-formed file of a kind that is read here
-    │   └── KeyMismatch           unknown or missing tensors; lists both sets
+    │   ├── KeyMismatch           unknown or missing tensors; lists both sets
+    │   └── UnsupportedConfig     asks for a network that is not built here; lists every reason
     ├── CorpusError           a corpus that is damaged or must not be used
     │   ├── CorpusChanged         rows or images differ from what the root promises
     │   ├── RowRefused            a row that the policy does not admit was about to be used
@@ -73,6 +74,18 @@ class KeyMismatch(WeightsError):
         groups = (("unknown", self.unknown), ("missing", self.missing), ("wrong shape", self.misshapen))
         listing = "".join(f"\n  {label} ({len(names)}): {', '.join(names)}" for label, names in groups if names)
         super().__init__(f"{where} does not fit the model; nothing was loaded.{listing}")
+
+
+class UnsupportedConfig(WeightsError):
+    """A model's configuration asks for something that is not built here.
+
+    Attributes:
+        problems: every reason: the key, its value, and what is supported.
+    """
+
+    def __init__(self, where: str, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__(f"{where} asks for what is not supported:" + "".join(f"\n  {line}" for line in self.problems))
 
 
 class CorpusError(ImpastoError):

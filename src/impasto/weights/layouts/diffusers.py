@@ -1,0 +1,263 @@
+"""The diffusers folder: one subfolder a component, each with a config and safetensors weights.
+
+Format: https://huggingface.co/docs/diffusers/main/en/using-diffusers/other-formats. Written are only plain files that
+diffusers' `StableDiffusionPipeline.from_pretrained` and transformers read; beside them lie `impasto.json` (name and
+settings) and `receipt.json`, which others ignore.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from impasto.weights.layouts.tables import Config, ConfigTable, Field
+
+WRITTEN_FOR = "0.35.0"
+"""The version of diffusers whose configurations are written; later ones read them too."""
+
+
+@dataclass(frozen=True)
+class ComponentLayout:
+    """Where a component lies in the folder, and how its tensors are called there.
+
+    Attributes:
+        weights: name of the weights file in the component's folder.
+        table: of its config.json.
+        prefix: that its tensors' names carry in files, and may lack in some.
+        renames: (pattern of an old name, name now), tried in order.
+        dropped: pattern of tensors that are left out on purpose.
+    """
+
+    weights: str
+    table: ConfigTable
+    prefix: str = ""
+    renames: tuple[tuple[str, str], ...] = ()
+    dropped: str | None = None
+
+    def names(self, theirs: Iterable[str]) -> dict[str, str]:
+        """Return (name of ours) -> (name in the file) for the names in a file."""
+        kept = [name for name in theirs if not (self.dropped and re.fullmatch(self.dropped, name))]
+        return {self._ours(name): name for name in kept}
+
+    def _ours(self, name: str) -> str:
+        name = name.removeprefix(self.prefix)
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+
+def _per_level(value: Any, config: Config) -> tuple[int, ...]:
+    levels = len(config.get("block_out_channels", UNET_CHANNELS))
+    values = tuple(value) if isinstance(value, list) else (value,) * levels
+    if len(values) != levels:
+        raise ValueError(f"{levels} levels need as many values")
+    return values
+
+
+def _as_list(value: Any, _: Config) -> list[Any]:
+    return list(value)
+
+
+def _one_if_equal(value: Any, _: Config) -> Any:
+    return value[0] if len(set(value)) == 1 else list(value)
+
+
+def _attention(attending: str, plain: str, *, reverse: bool) -> tuple[Any, Any]:
+    kinds = {attending: True, plain: False}
+
+    def read(value: Any, _: Config) -> tuple[bool, ...]:
+        if unknown := [kind for kind in value if kind not in kinds]:
+            raise ValueError(f"{unknown[0]!r} is not supported; only {attending} and {plain} are")
+        return tuple(kinds[kind] for kind in (reversed(value) if reverse else value))
+
+    def write(value: Any, _: Config) -> list[str]:
+        names = [attending if attends else plain for attends in value]
+        return names[::-1] if reverse else names
+
+    return read, write
+
+
+def _all_of(kind: str) -> tuple[Any, Any]:
+    """A block of one kind for each of the `block_out_channels`, which it gives again."""
+
+    def read(value: Any, config: Config) -> tuple[int, ...]:
+        channels = tuple(config.get("block_out_channels", VAE_CHANNELS))
+        if list(value) != [kind] * len(channels):
+            raise ValueError(f"only {kind}, once for each of block_out_channels, is supported")
+        return channels
+
+    def write(value: Any, _: Config) -> list[str]:
+        return [kind] * len(value)
+
+    return read, write
+
+
+UNET_CHANNELS = (320, 640, 1280, 1280)
+VAE_CHANNELS = (64,)
+
+UNET = ConfigTable(
+    header={"_class_name": "UNet2DConditionModel", "_diffusers_version": WRITTEN_FOR},
+    fields={
+        "in_channels": Field("in_channels", 4),
+        "out_channels": Field("out_channels", 4),
+        "block_out_channels": Field("block_out_channels", UNET_CHANNELS, write=_as_list),
+        "layers_per_block": Field("layers_per_block", 2),
+        "down_block_types": Field(
+            "attention",
+            ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+            *_attention("CrossAttnDownBlock2D", "DownBlock2D", reverse=False),
+        ),
+        "up_block_types": Field(
+            "attention",
+            ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+            *_attention("CrossAttnUpBlock2D", "UpBlock2D", reverse=True),
+        ),
+        # Called a dimension there, it has always been the number of heads (huggingface/diffusers#2011).
+        "attention_head_dim": Field("heads", 8, _per_level, _one_if_equal),
+        "cross_attention_dim": Field("cross_attention_dim", 1280),
+        "norm_num_groups": Field("norm_num_groups", 32),
+        "use_linear_projection": Field("use_linear_projection", default=False),
+    },
+    fixed={
+        "act_fn": "silu",
+        "addition_embed_type": None,
+        "attention_type": "default",
+        "center_input_sample": False,
+        "class_embed_type": None,
+        "class_embeddings_concat": False,
+        "conv_in_kernel": 3,
+        "conv_out_kernel": 3,
+        "cross_attention_norm": None,
+        "downsample_padding": 1,
+        "dropout": 0.0,
+        "dual_cross_attention": False,
+        "encoder_hid_dim": None,
+        "encoder_hid_dim_type": None,
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+        "mid_block_only_cross_attention": None,
+        "mid_block_scale_factor": 1,
+        "mid_block_type": "UNetMidBlock2DCrossAttn",
+        "norm_eps": 1e-5,
+        "num_attention_heads": None,
+        "num_class_embeds": None,
+        "only_cross_attention": False,
+        "resnet_out_scale_factor": 1.0,
+        "resnet_skip_time_act": False,
+        "resnet_time_scale_shift": "default",
+        "reverse_transformer_layers_per_block": None,
+        "time_cond_proj_dim": None,
+        "time_embedding_act_fn": None,
+        "time_embedding_dim": None,
+        "time_embedding_type": "positional",
+        "timestep_post_act": None,
+        "transformer_layers_per_block": 1,
+    },
+    # sample_size is read with the folder; the others belong to what is fixed off, or say how to compute, not what.
+    ignored={
+        "_name_or_path",
+        "addition_embed_type_num_heads",
+        "addition_time_embed_dim",
+        "projection_class_embeddings_input_dim",
+        "sample_size",
+        "upcast_attention",
+    },
+)
+
+VAE = ConfigTable(
+    header={"_class_name": "AutoencoderKL", "_diffusers_version": WRITTEN_FOR},
+    fields={
+        "in_channels": Field("in_channels", 3),
+        "out_channels": Field("out_channels", 3),
+        "block_out_channels": Field("block_out_channels", VAE_CHANNELS, write=_as_list),
+        "down_block_types": Field("block_out_channels", ("DownEncoderBlock2D",), *_all_of("DownEncoderBlock2D")),
+        "up_block_types": Field("block_out_channels", ("UpDecoderBlock2D",), *_all_of("UpDecoderBlock2D")),
+        "layers_per_block": Field("layers_per_block", 1),
+        "latent_channels": Field("latent_channels", 4),
+        "norm_num_groups": Field("norm_num_groups", 32),
+        "scaling_factor": Field("scaling_factor", 0.18215),
+    },
+    fixed={
+        "act_fn": "silu",
+        "latents_mean": None,
+        "latents_std": None,
+        "mid_block_add_attention": True,
+        "shift_factor": None,
+        "use_post_quant_conv": True,
+        "use_quant_conv": True,
+    },
+    ignored={"_name_or_path", "force_upcast", "sample_size"},
+)
+
+TEXT_ENCODER = ConfigTable(
+    header={"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"},
+    fields={
+        "vocab_size": Field("vocab_size", 49_408),
+        "hidden_size": Field("hidden_size", 512),
+        "intermediate_size": Field("intermediate_size", 2048),
+        "num_hidden_layers": Field("num_hidden_layers", 12),
+        "num_attention_heads": Field("num_attention_heads", 8),
+        "max_position_embeddings": Field("max_position_embeddings", 77),
+        "hidden_act": Field("hidden_act", "quick_gelu"),
+        "layer_norm_eps": Field("layer_norm_eps", 1e-5),
+    },
+    fixed={"attention_dropout": 0.0, "dropout": 0.0},
+    ignored={
+        "_name_or_path",
+        "bos_token_id",
+        "dtype",
+        "eos_token_id",
+        "initializer_factor",
+        "initializer_range",
+        "pad_token_id",
+        "projection_dim",
+        "torch_dtype",
+        "transformers_version",
+    },
+)
+
+SCHEDULER = ConfigTable(
+    header={"_class_name": "DDIMScheduler", "_diffusers_version": WRITTEN_FOR},
+    fields={
+        "prediction_type": Field("prediction", "epsilon"),
+        "num_train_timesteps": Field("train_timesteps", 1000),
+        "beta_start": Field("beta_start", 0.0001),
+        "beta_end": Field("beta_end", 0.02),
+    },
+    fixed={
+        "beta_schedule": "scaled_linear",
+        "rescale_betas_zero_snr": False,
+        "trained_betas": None,
+    },
+    # How to sample is the recipe's business, not the model's.
+    ignored={
+        "algorithm_type",
+        "clip_sample",
+        "clip_sample_range",
+        "dynamic_thresholding_ratio",
+        "euler_at_final",
+        "final_sigmas_type",
+        "interpolation_type",
+        "lambda_min_clipped",
+        "lower_order_final",
+        "sample_max_value",
+        "set_alpha_to_one",
+        "sigma_max",
+        "sigma_min",
+        "skip_prk_steps",
+        "solver_order",
+        "solver_type",
+        "steps_offset",
+        "thresholding",
+        "timestep_spacing",
+        "timestep_type",
+        "use_beta_sigmas",
+        "use_exponential_sigmas",
+        "use_flow_sigmas",
+        "use_karras_sigmas",
+        "use_lu_lambdas",
+        "variance_type",
+    },
+)
