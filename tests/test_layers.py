@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What costs a good part of a second, or is only there for some commands.
 HEAVY = {"torch", "numpy", "pyarrow", "PIL", "pydantic", "safetensors", "tokenizers", "matplotlib", "resvg_py"}
 
-VAGUE = {"utils", "util", "common", "helpers", "helper", "core", "misc", "base"}
+VAGUE = {"utils", "util", "common", "helpers", "helper", "core", "misc"}
 
 
 def imported_by(statement: str) -> set[str]:

@@ -76,7 +76,7 @@ def test_error_is_one_message_and_a_code(
 
 
 def test_message_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    message = f"[bold]not markup[/] {'a long word ' * 20}\n  and a second line"
+    message = f"[bold]not markup[/] {'long words ' * 20}.\n  and a second line"
     monkeypatch.setattr(cli, "COMMANDS", {"fail": raising(errors.InvalidInput(message))})
 
     assert main(["fail"]) == 2
