@@ -49,7 +49,7 @@ def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, _: Noise) -> Iterator[Ste
 
 
 def euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Noise, eta: float = 1.0) -> Iterator[Step]:
-    """Ancestral sampling (Song et al. 2011.13456 appendix F); `eta` in [0, 1] scales the fresh noise, 0 gives `euler`."""
+    """Ancestral sampling (Song et al. 2011.13456 appendix F); `eta` in [0, 1] scales its noise, 0 gives `euler`."""
     for i, (sigma, sigma_next) in enumerate(_intervals(sigmas)):
         x0 = denoise(x, _level(sigma, x))
         sigma_up = min(sigma_next, eta * sigma_next * math.sqrt(1 - (sigma_next / sigma) ** 2))
