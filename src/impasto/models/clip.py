@@ -30,14 +30,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": quick_gelu, 
 class CLIPTextConfig(Frozen):
     """Shape of a text encoder; the defaults are those of Stable Diffusion 1.x."""
 
-    vocab_size: int = Field(49_408, ge=1, description="tokens, the special ones among them")
-    hidden_size: int = Field(768, ge=1, description="width, which is the UNet's cross_attention_dim")
-    intermediate_size: int = Field(3072, ge=1, description="width inside the feed-forward layers")
-    num_hidden_layers: int = Field(12, ge=1, description="transformer layers")
-    num_attention_heads: int = Field(12, ge=1, description="heads per layer; divides hidden_size")
-    max_position_embeddings: int = Field(77, ge=2, description="longest sequence, in tokens")
-    hidden_act: Literal["quick_gelu", "gelu"] = Field("quick_gelu", description="gelu in Stable Diffusion 2.x")
-    layer_norm_eps: float = Field(1e-5, gt=0, description="epsilon of every norm")
+    vocab_size: int = Field(default=49_408, ge=1, description="tokens, the special ones among them")
+    hidden_size: int = Field(default=768, ge=1, description="width, which is the UNet's cross_attention_dim")
+    intermediate_size: int = Field(default=3072, ge=1, description="width inside the feed-forward layers")
+    num_hidden_layers: int = Field(default=12, ge=1, description="transformer layers")
+    num_attention_heads: int = Field(default=12, ge=1, description="heads per layer; divides hidden_size")
+    max_position_embeddings: int = Field(default=77, ge=2, description="longest sequence, in tokens")
+    hidden_act: Literal["quick_gelu", "gelu"] = Field(default="quick_gelu", description="gelu in Stable Diffusion 2.x")
+    layer_norm_eps: float = Field(default=1e-5, gt=0, description="epsilon of every norm")
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:

@@ -24,19 +24,28 @@ EPS = 1e-5  # of the norms in and after the residual blocks; those of the attent
 class UNetConfig(Frozen):
     """Shape of a UNet; the defaults are those of Stable Diffusion 1.x. Per-level tuples name the finest level first."""
 
-    in_channels: int = Field(4, ge=1, description="channels that go in; 9 for an inpainting model")
-    out_channels: int = Field(4, ge=1, description="channels that come out")
-    block_out_channels: tuple[int, ...] = Field((320, 640, 1280, 1280), min_length=1, description="channels per level")
+    in_channels: int = Field(default=4, ge=1, description="channels that go in; 9 for an inpainting model")
+    out_channels: int = Field(default=4, ge=1, description="channels that come out")
+    block_out_channels: tuple[int, ...] = Field(
+        default=(320, 640, 1280, 1280), min_length=1, description="channels per level"
+    )
     layers_per_block: int = Field(
-        2, ge=1, description="residual blocks per level going down; going up there is one more"
+        default=2, ge=1, description="residual blocks per level going down; going up there is one more"
     )
     attention: tuple[bool, ...] = Field(
-        (True, True, True, False), description="whether a level attends; the middle, below the last level, always does"
+        default=(True, True, True, False),
+        description="whether a level attends; the middle, below the last level, always does",
     )
-    heads: tuple[int, ...] = Field((8, 8, 8, 8), description="attention heads per level; the last also for the middle")
-    cross_attention_dim: int = Field(768, ge=1, description="width of the text encoder's output")
-    norm_num_groups: int = Field(32, ge=1, description="groups of every group norm; divides every level's channels")
-    use_linear_projection: bool = Field(False, description="linear layers, not 1x1 convolutions, around the attention")
+    heads: tuple[int, ...] = Field(
+        default=(8, 8, 8, 8), description="attention heads per level; the last also for the middle"
+    )
+    cross_attention_dim: int = Field(default=768, ge=1, description="width of the text encoder's output")
+    norm_num_groups: int = Field(
+        default=32, ge=1, description="groups of every group norm; divides every level's channels"
+    )
+    use_linear_projection: bool = Field(
+        default=False, description="linear layers, not 1x1 convolutions, around the attention"
+    )
 
     @property
     def factor(self) -> int:

@@ -23,15 +23,19 @@ EPS = 1e-6  # of every norm in this network; 1e-5, torch's default, is subtly wr
 class VAEConfig(Frozen):
     """Shape of an autoencoder; the defaults are those of Stable Diffusion 1.x."""
 
-    in_channels: int = Field(3, ge=1, description="channels of the pictures that go in")
-    out_channels: int = Field(3, ge=1, description="channels of the pictures that come out")
+    in_channels: int = Field(default=3, ge=1, description="channels of the pictures that go in")
+    out_channels: int = Field(default=3, ge=1, description="channels of the pictures that come out")
     block_out_channels: tuple[int, ...] = Field(
-        (128, 256, 512, 512), min_length=1, description="channels per level, finest first"
+        default=(128, 256, 512, 512), min_length=1, description="channels per level, finest first"
     )
-    layers_per_block: int = Field(2, ge=1, description="residual blocks per encoder level; the decoder has one more")
-    latent_channels: int = Field(4, ge=1, description="channels of the latents")
-    norm_num_groups: int = Field(32, ge=1, description="groups of every group norm; divides every level's channels")
-    scaling_factor: float = Field(0.18215, gt=0, description="what a diffusion model multiplies the latents by")
+    layers_per_block: int = Field(
+        default=2, ge=1, description="residual blocks per encoder level; the decoder has one more"
+    )
+    latent_channels: int = Field(default=4, ge=1, description="channels of the latents")
+    norm_num_groups: int = Field(
+        default=32, ge=1, description="groups of every group norm; divides every level's channels"
+    )
+    scaling_factor: float = Field(default=0.18215, gt=0, description="what a diffusion model multiplies the latents by")
 
     @property
     def factor(self) -> int:
