@@ -92,8 +92,10 @@ def contact_sheet(
 
 
 def _columns(count: int, side: int) -> int:
-    squarish = round(math.sqrt(count * 1.5))
-    return max(1, min(count, WIDEST // side, max(squarish, 3)))
+    """Return how many images stand side by side: with few gaps in the last row, and a little wider than high."""
+    best = math.sqrt(1.5 * count)
+    likely = range(math.ceil(math.sqrt(count)), min(count, max(4, round(2 * best))) + 1)
+    return max(1, min(WIDEST // side, min(likely, key=lambda columns: (-count % columns, abs(columns - best)))))
 
 
 def _starts(grid: Grid, images: Sequence[Image.Image]) -> range:

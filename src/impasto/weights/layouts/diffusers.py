@@ -7,11 +7,25 @@ settings) and `receipt.json`, which others ignore.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from impasto.errors import InvalidInput, NotFound, UnsupportedConfig
+from impasto.files import write_text
+from impasto.models.clip import CLIPTextConfig
+from impasto.models.specs import ModelSpec
+from impasto.models.tokenizer import CLIPTokenizer
+from impasto.models.unet import UNetConfig
+from impasto.models.vae import VAEConfig
+from impasto.receipt import Receipt
+from impasto.weights import files
+from impasto.weights.checkpoint import About, Checkpoint, Component
 from impasto.weights.layouts.tables import Config, ConfigTable, Field
 
 WRITTEN_FOR = "0.35.0"
@@ -192,7 +206,14 @@ VAE = ConfigTable(
 )
 
 TEXT_ENCODER = ConfigTable(
-    header={"architectures": ["CLIPTextModel"], "model_type": "clip_text_model"},
+    # The ids of special tokens are the tokenizer's business; these let transformers find the end by the largest id.
+    header={
+        "architectures": ["CLIPTextModel"],
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "model_type": "clip_text_model",
+        "pad_token_id": 1,
+    },
     fields={
         "vocab_size": Field("vocab_size", 49_408),
         "hidden_size": Field("hidden_size", 512),
@@ -206,12 +227,9 @@ TEXT_ENCODER = ConfigTable(
     fixed={"attention_dropout": 0.0, "dropout": 0.0},
     ignored={
         "_name_or_path",
-        "bos_token_id",
         "dtype",
-        "eos_token_id",
         "initializer_factor",
         "initializer_range",
-        "pad_token_id",
         "projection_dim",
         "torch_dtype",
         "transformers_version",
@@ -261,3 +279,138 @@ SCHEDULER = ConfigTable(
         "variance_type",
     },
 )
+
+SAMPLING = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading"}
+"""How diffusers samples unless told otherwise: as Stable Diffusion 1.x was released."""
+
+CLIP_VOCABULARY = 49_408
+
+OLD_ATTENTION = (
+    (r"(\.attentions\.0\.)query\.", r"\1to_q."),
+    (r"(\.attentions\.0\.)key\.", r"\1to_k."),
+    (r"(\.attentions\.0\.)value\.", r"\1to_v."),
+    (r"(\.attentions\.0\.)proj_attn\.", r"\1to_out.0."),
+)
+"""The autoencoder's attention as diffusers called it before 0.17; the SD 1.x files on the Hub still do."""
+
+COMPONENTS = {
+    "text_encoder": ComponentLayout(
+        weights="model.safetensors",
+        table=TEXT_ENCODER,
+        prefix="text_model.",  # transformers 5 leaves it out, and reads both
+        dropped=r"(text_model\.)?embeddings\.position_ids",  # 0, 1, 2, ...: a buffer, not a weight
+    ),
+    "unet": ComponentLayout(weights="diffusion_pytorch_model.safetensors", table=UNET),
+    "vae": ComponentLayout(weights="diffusion_pytorch_model.safetensors", table=VAE, renames=OLD_ATTENTION),
+}
+
+PIPELINES = (
+    "StableDiffusionPipeline",
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline",
+    "StableDiffusionInpaintPipelineLegacy",
+)
+ABOUT, RECEIPT, INDEX = "impasto.json", "receipt.json", "model_index.json"
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a diffusers folder at `path`."""
+    return (path / INDEX).is_file()
+
+
+def read(path: Path) -> Checkpoint:
+    """Open the diffusers folder at `path`; no weights are read yet.
+
+    Raises:
+        NotFound: a file that should be there is not.
+        InvalidInput: a file that should be JSON is not.
+        UnsupportedConfig: a configuration asks for what is not built here.
+        UnreadableWeights: a weights file is not well formed.
+    """
+    index = _read_json(path / INDEX)
+    if (kind := index.get("_class_name")) not in PIPELINES:
+        raise UnsupportedConfig(str(path / INDEX), [f"_class_name: {kind!r}; supported are {', '.join(PIPELINES)}"])
+    about = About.parse(_read_json(path / ABOUT), str(path / ABOUT)) if (path / ABOUT).is_file() else None
+    receipt = Receipt.parse(_read_json(path / RECEIPT), str(path / RECEIPT)) if (path / RECEIPT).is_file() else None
+    tokenizer = CLIPTokenizer.read_folder(path / "tokenizer")
+    spec = _read_spec(path, about.name if about else path.resolve().name, tokenizer)
+    components = {name: _open(path / name, layout) for name, layout in COMPONENTS.items()}
+    return Checkpoint(about or About(name=spec.name), spec, tokenizer, components, receipt)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotFound(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{path} should hold a JSON object, not {content!r:.80}.")
+    return content
+
+
+def _read_spec(path: Path, name: str, tokenizer: CLIPTokenizer) -> ModelSpec:
+    configs = {part: _read_json(path / part / "config.json") for part in COMPONENTS}
+    values = {part: layout.table.read(configs[part], str(path / part)) for part, layout in COMPONENTS.items()}
+    scheduler = path / "scheduler" / "scheduler_config.json"
+    unet = UNetConfig.parse(values["unet"], str(path / "unet"))
+    vae = VAEConfig.parse(values["vae"], str(path / "vae"))
+    text = CLIPTextConfig.parse(values["text_encoder"], str(path / "text_encoder"))
+    plain = {
+        "name": name,
+        "unet": unet,
+        "vae": vae,
+        "text": text,
+        "tokenizer": "clip" if len(tokenizer) == CLIP_VOCABULARY else "merges.txt",
+        "resolution": (configs["unet"].get("sample_size") or 64) * vae.factor,
+        **SCHEDULER.read(_read_json(scheduler), str(scheduler)),
+    }
+    return ModelSpec.parse(plain, str(path))
+
+
+def _open(folder: Path, layout: ComponentLayout) -> Component:
+    file = files.load(folder / layout.weights)
+    return Component(file, layout.names(file))
+
+
+def write(
+    path: Path,
+    about: About,
+    spec: ModelSpec,
+    tokenizer: CLIPTokenizer,
+    tensors: Mapping[str, Mapping[str, torch.Tensor]],
+) -> None:
+    """Write a diffusers folder at `path`, which must not be there; `tensors` are a component's, by our names."""
+    _write_json(path / INDEX, _index(spec))
+    _write_json(path / ABOUT, about.plain())
+    _write_json(path / "scheduler" / "scheduler_config.json", {**SCHEDULER.write(spec.plain()), **SAMPLING})
+    tokenizer.write_folder(path / "tokenizer", spec.text.max_position_embeddings)
+    configs = {"text_encoder": spec.text.plain(), "unet": spec.unet.plain(), "vae": spec.vae.plain()}
+    sizes = {"unet": spec.resolution // spec.vae.factor, "vae": spec.resolution}
+    for name, layout in COMPONENTS.items():
+        size = {"sample_size": sizes[name]} if name in sizes else {}
+        _write_json(path / name / "config.json", {**layout.table.write(configs[name]), **size})
+        named = {layout.prefix + ours: tensor for ours, tensor in tensors[name].items()}
+        files.save(path / name / layout.weights, named, {"format": "pt"})
+
+
+def _write_json(path: Path, content: Config) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _index(spec: ModelSpec) -> dict[str, Any]:
+    inpainting = spec.unet.in_channels > spec.unet.out_channels
+    return {
+        "_class_name": "StableDiffusionInpaintPipeline" if inpainting else "StableDiffusionPipeline",
+        "_diffusers_version": WRITTEN_FOR,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", SCHEDULER.header["_class_name"]],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", UNET.header["_class_name"]],
+        "vae": ["diffusers", VAE.header["_class_name"]],
+    }

@@ -1,0 +1,90 @@
+"""A checkpoint: a model as it lies in files, opened but not yet built."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+from pydantic import Field
+
+from impasto.models.specs import ModelSpec
+from impasto.models.tokenizer import CLIPTokenizer
+from impasto.receipt import Receipt
+from impasto.schema import Frozen, digest
+from impasto.weights.files import TensorFile
+
+
+class Settings(Frozen):
+    """How a model makes pictures when a person does not say otherwise."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    guidance: Annotated[float, Field(ge=0, le=100)] = 7.5
+    sampler: str = "dpmpp_2m"
+    schedule: str = "karras"
+
+
+class About(Frozen):
+    """What a model's own file says of it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    settings: Settings = Settings()
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """The weights of one network in a file.
+
+    Attributes:
+        file: where its tensors are.
+        names: (parameter of ours) -> (name in the file).
+    """
+
+    file: TensorFile
+    names: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model as it lies in files.
+
+    Attributes:
+        about: its name and settings.
+        spec: what its networks are.
+        tokenizer: how its text encoder reads.
+        components: weights of `text_encoder`, `unet` and `vae`.
+        receipt: what it was made from, where that is known.
+    """
+
+    about: About
+    spec: ModelSpec
+    tokenizer: CLIPTokenizer
+    components: Mapping[str, Component]
+    receipt: Receipt | None = None
+
+    @cached_property
+    def component_digests(self) -> dict[str, str]:
+        """`tensors_digest` of each component under our names; reads all weights the first time."""
+        return {name: component.file.digest(component.names) for name, component in self.components.items()}
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the model, the same in whichever layout its files are."""
+        return identity(self.spec, self.tokenizer, self.component_digests)
+
+
+def identity(spec: ModelSpec, tokenizer: CLIPTokenizer, components: Mapping[str, str]) -> str:
+    """Return the digest of a model: of its networks' shapes, its tokenizer and its `components`' tensor digests.
+
+    Its name and the size of its pictures are left out: they change nothing in a picture of a given recipe.
+    """
+    shapes = spec.model_dump(mode="json", exclude={"name", "resolution", "tokenizer"})
+    return digest({"spec": shapes, "tokenizer": _tokenizer_digest(tokenizer), "components": dict(components)})
+
+
+def _tokenizer_digest(tokenizer: CLIPTokenizer) -> str:
+    content = json.dumps([sorted(tokenizer.vocabulary.items()), tokenizer.merges, tokenizer.pad_id])
+    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"

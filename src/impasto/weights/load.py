@@ -1,0 +1,171 @@
+"""Files to networks and back: strict, and in memory once."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from impasto.errors import InvalidInput, KeyMismatch, NotFound
+from impasto.files import write_text
+from impasto.models.clip import CLIPTextEncoder
+from impasto.models.specs import ModelSpec
+from impasto.models.tokenizer import CLIPTokenizer
+from impasto.models.unet import UNet
+from impasto.models.vae import AutoencoderKL
+from impasto.receipt import Receipt
+from impasto.weights import files
+from impasto.weights.checkpoint import About, Checkpoint, Component, identity
+from impasto.weights.layouts import diffusers
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The parts of a model in memory."""
+
+    spec: ModelSpec
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextEncoder
+    unet: UNet
+    vae: AutoencoderKL
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel(Networks):
+    """The parts of a model in memory, and the files they came from."""
+
+    checkpoint: Checkpoint
+
+    @property
+    def digest(self) -> str:
+        """Identity of the model in the files."""
+        return self.checkpoint.digest
+
+
+def load_folder(path: Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> LoadedModel:
+    """Load the model in the diffusers folder at `path`, in evaluation mode and without gradients.
+
+    Args:
+        path: of the folder.
+        dtype: of the networks; by itself as in the files, which then stay mapped instead of being read.
+        device: that the networks are to be on.
+
+    Raises:
+        NotFound: there is no such folder, or a file that should be in it is not.
+        InvalidInput: a file in it that should be JSON is not, or not of the right content.
+        WeightsError: its weights or configurations cannot be used.
+    """
+    if not diffusers.is_folder(path):
+        raise NotFound(f"There is no model in {path}: a folder with {diffusers.INDEX} is needed.")
+    return build(diffusers.read(path), dtype, device)
+
+
+def build(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> LoadedModel:
+    """Build the networks of `checkpoint`; see `load_folder`."""
+    spec, parts = checkpoint.spec, checkpoint.components
+    return LoadedModel(
+        spec,
+        checkpoint.tokenizer,
+        load_module(lambda: CLIPTextEncoder(spec.text), parts["text_encoder"], dtype, device),
+        load_module(lambda: UNet(spec.unet), parts["unet"], dtype, device),
+        load_module(lambda: AutoencoderKL(spec.vae), parts["vae"], dtype, device),
+        checkpoint,
+    )
+
+
+def load_module(
+    make: Callable[[], M], component: Component, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> M:
+    """Make a network without memory of its own and give it the tensors of `component`.
+
+    Raises:
+        KeyMismatch: the tensors are not exactly the network's.
+    """
+    with torch.device("meta"):
+        module = make()
+    _check(module, component)
+    tensors = {name: _tensor(component.file, theirs, dtype, device) for name, theirs in component.names.items()}
+    module.load_state_dict(tensors, strict=True, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def _check(module: nn.Module, component: Component) -> None:
+    entries = {name: component.file.entries[theirs] for name, theirs in component.names.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    unknown = [component.names[name] for name in entries if name not in wanted]
+    missing = [name for name in wanted if name not in entries]
+    misshapen = [
+        f"{component.names[name]}: {entries[name].shape} for {shape}"
+        for name, shape in wanted.items()
+        if name in entries and entries[name].shape != shape
+    ]
+    if unknown or missing or misshapen:
+        raise KeyMismatch(str(component.file.path), unknown, missing, misshapen)
+
+
+def _tensor(file: files.TensorFile, name: str, dtype: torch.dtype | None, device: torch.device | str) -> torch.Tensor:
+    dtype = dtype or file.entries[name].dtype
+    # What is converted is read and let go of tensor by tensor: pages of a mapping would stay.
+    tensor = file[name] if dtype == file.entries[name].dtype else file.read(name)
+    return tensor.to(device=device, dtype=dtype)
+
+
+def save_folder(
+    path: Path,
+    networks: Networks,
+    about: About,
+    *,
+    dtype: torch.dtype | None = None,
+    receipt: Receipt | None = None,
+    notices: Mapping[str, str] | None = None,
+) -> str:
+    """Write a model as a diffusers folder, whole or not at all, and return its digest.
+
+    Args:
+        path: of the folder; a model that is already there is replaced.
+        networks: what to write.
+        about: name and settings.
+        dtype: to write the weights in; by itself as they are.
+        receipt: what the model was made from; its `identity` and `components` are filled in.
+        notices: texts to lie next to the weights (`ATTRIBUTION`, `LICENSE`), by file name.
+
+    Raises:
+        InvalidInput: something that is not a model is at `path`.
+    """
+    if path.exists() and not diffusers.is_folder(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise InvalidInput(f"{path} is not a model; it is not replaced by one. Choose another folder.")
+    tensors = {name: _cast(getattr(networks, name), dtype) for name in diffusers.COMPONENTS}
+    components = {name: files.tensors_digest(part) for name, part in tensors.items()}
+    digest = identity(networks.spec, networks.tokenizer, components)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        diffusers.write(temporary, about, networks.spec, networks.tokenizer, tensors)
+        if receipt:
+            filled = Receipt.parse({**receipt.plain(), "identity": digest, "components": components}, "The receipt")
+            write_text(temporary / diffusers.RECEIPT, filled.canonical().decode("utf-8") + "\n")
+        for name, text in (notices or {}).items():
+            write_text(temporary / name, text)
+        _replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return digest
+
+
+def _cast(module: nn.Module, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().to("cpu", dtype or tensor.dtype) for name, tensor in module.state_dict().items()}
+
+
+def _replace(new: Path, path: Path) -> None:
+    old = new.with_suffix(".old")
+    if path.exists():
+        path.replace(old)
+    new.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
