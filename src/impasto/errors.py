@@ -9,6 +9,7 @@
     │   ├── UnreadableWeights     not a well-formed file of a kind that is read here
     │   ├── KeyMismatch           unknown or missing tensors; lists both sets
     │   └── UnsupportedConfig     asks for a network that is not built here; lists every reason
+    ├── PictureFailed         a picture that cannot be finished: the networks gave no finite numbers
     ├── CorpusError           a corpus that is damaged or must not be used
     │   ├── CorpusChanged         rows or images differ from what the root promises
     │   ├── RowRefused            a row that the policy does not admit was about to be used
@@ -86,6 +87,10 @@ class UnsupportedConfig(WeightsError):
     def __init__(self, where: str, problems: Iterable[str]) -> None:
         self.problems = list(problems)
         super().__init__(f"{where} asks for what is not supported:" + "".join(f"\n  {line}" for line in self.problems))
+
+
+class PictureFailed(ImpastoError):
+    """A picture that cannot be finished: the networks gave no finite numbers."""
 
 
 class CorpusError(ImpastoError):

@@ -37,6 +37,11 @@ class Networks:
     unet: UNet
     vae: AutoencoderKL
 
+    @property
+    def digest(self) -> str:
+        """Identity of the model as it is in memory now."""
+        return identity(self.spec, self.tokenizer, _component_digests(_tensors(self)))
+
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel(Networks):
@@ -46,7 +51,7 @@ class LoadedModel(Networks):
 
     @property
     def digest(self) -> str:
-        """Identity of the model in the files."""
+        """Identity of the model in the files, whatever its networks were converted to."""
         return self.checkpoint.digest
 
 
@@ -142,8 +147,8 @@ def save_folder(
     """
     if path.exists() and not diffusers.is_folder(path) and not (path.is_dir() and not any(path.iterdir())):
         raise InvalidInput(f"{path} is not a model; it is not replaced by one. Choose another folder.")
-    tensors = {name: _cast(getattr(networks, name), dtype) for name in diffusers.COMPONENTS}
-    components = {name: files.tensors_digest(part) for name, part in tensors.items()}
+    tensors = _tensors(networks, dtype)
+    components = _component_digests(tensors)
     digest = identity(networks.spec, networks.tokenizer, components)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -159,8 +164,16 @@ def save_folder(
     return digest
 
 
-def _cast(module: nn.Module, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().to("cpu", dtype or tensor.dtype) for name, tensor in module.state_dict().items()}
+def _tensors(networks: Networks, dtype: torch.dtype | None = None) -> dict[str, dict[str, torch.Tensor]]:
+    states = {name: getattr(networks, name).state_dict() for name in diffusers.COMPONENTS}
+    return {
+        name: {key: tensor.detach().to("cpu", dtype or tensor.dtype) for key, tensor in state.items()}
+        for name, state in states.items()
+    }
+
+
+def _component_digests(tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, str]:
+    return {name: files.tensors_digest(part) for name, part in tensors.items()}
 
 
 def _replace(new: Path, path: Path) -> None:
