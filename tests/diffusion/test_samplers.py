@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,19 @@ def test_nothing_runs_before_it_is_asked_for(name: str) -> None:
     assert levels == []
     next(steps)
     assert set(levels) <= set(sigmas[:2].tolist())
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_noise_is_asked_for_within_the_levels_and_never_on_the_way_to_zero(name: str) -> None:
+    sigmas, noise = SIGMAS["karras"](SCHEDULE, 4), ImageNoise([3], SHAPE)
+    asked: list[tuple[float, float]] = []
+
+    def recorded(sigma: float, sigma_next: float) -> Tensor:
+        asked.append((sigma, sigma_next))
+        return noise(sigma, sigma_next)
+
+    list(SAMPLERS[name](squash, noise.initial() * sigmas[0], sigmas, recorded))
+    assert asked in ([], list(pairwise(sigmas[:-1].tolist())))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
