@@ -3,8 +3,6 @@
 #   TORCH   what pip installs as torch, for instance TORCH="torch==2.13.0+cu126"
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-# Tiny models gain nothing from more threads than this.
-export OMP_NUM_THREADS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,6 +19,8 @@ help: ## Show what there is to make
 demo: $(READY) ## Draw a sheet of pictures with Glyph: demo.png
 	@$(BIN)/impasto demo --output demo.png
 
+# On tiny models threads wait for one another longer than they work, many times longer when the machine has other work.
+test: export OMP_NUM_THREADS ?= 1
 test: $(READY_DEV) ## Run the tests, without the slow ones
 	@$(BIN)/python -m pytest
 
