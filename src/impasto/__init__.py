@@ -21,7 +21,7 @@ def load(
 
     Args:
         model: name of a model that comes with Impasto, or the path of a diffusers folder.
-        device: that the networks are to be on.
+        device: that the networks are to be on; `auto` is the first GPU, or the CPU where there is none.
         dtype: of the networks; left out, float32 on the CPU, and as the files have it elsewhere.
 
     Raises:

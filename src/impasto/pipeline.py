@@ -37,7 +37,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 SHARED = ("sampler", "schedule", "steps", "guidance", "width", "height", "dtype", "noise", "model_digest", "adapters")
 """What the recipes of one batch have in common."""
 
-BATCH = 4
 REMEMBERED_TEXTS = 256
 
 
@@ -45,10 +44,27 @@ def load(
     model: str | os.PathLike[str] = "glyph", *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> Model:
     """Load a model; see `impasto.load`."""
-    device = torch.device(device)
+    device = find_device(device)
     dtype = torch.float32 if dtype is None and device.type == "cpu" else dtype
     loaded = load_folder(_folder(model), dtype, device)
     return Model(loaded, loaded.checkpoint.about)
+
+
+def find_device(name: torch.device | str) -> torch.device:
+    """Return the device called `name`; `auto` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        InvalidInput: torch has no such device, or not on this machine.
+    """
+    kinds = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = [kind for kind, available in kinds.items() if available]
+    try:
+        device = torch.device(there[0] if name == "auto" else name)
+    except RuntimeError:
+        device = None
+    if device is None or not kinds.get(device.type, True):
+        raise InvalidInput(f"There is no device {str(name)!r} here. Choose one of: auto, {', '.join(there)}.")
+    return device
 
 
 def _folder(model: str | os.PathLike[str]) -> Path:
@@ -98,6 +114,11 @@ class Progress:
     steps: int
     latents: Tensor
     x0: Tensor
+
+    @property
+    def done(self) -> bool:
+        """Whether this was the last step."""
+        return self.step == self.steps
 
 
 class Words:
@@ -203,13 +224,15 @@ class Model:
             raise InvalidRecipe(f"{count} pictures from seed {first.seed} on cannot be made. Ask for 1 or more.")
         return [first.model_copy(update={"seed": first.seed + k}) for k in range(count)]
 
-    def generate(self, prompt: str, *, count: int = 1, batch: int = BATCH, **choices: Any) -> list[Picture]:
+    def generate(self, prompt: str, *, count: int = 1, batch: int = 1, **choices: Any) -> list[Picture]:
         """Make pictures of `prompt`.
 
         Args:
             prompt: what they are to show.
             count: how many; picture k has the seed of the first one plus k.
-            batch: how many to make at a time at most; changes how long they take, not what they show.
+            batch: how many to make at a time at most. One at a time, a picture is the same bit for bit whatever the
+                count; more at a time take less time in all, and change a pixel by up to 1/255, since matrix products
+                of another size are summed in another order.
             choices: any of `negative_prompt`, `seed`, `steps`, `guidance`, `sampler`, `schedule`, `width`, `height`.
                 What is left out (or None) is the model's own; a seed is drawn at random. The recipe of each picture
                 says what it was.
@@ -219,7 +242,8 @@ class Model:
             NotFound: no such sampler or schedule; lists those there are.
         """
         recipes = self.recipes(prompt, count, **choices)
-        return [picture for part in batches(recipes, batch) for picture in self.pictures(_last(self.steps(part)))]
+        steps = (step for part in batches(recipes, batch) for step in self.steps(part))
+        return [picture for step in steps if step.done for picture in self.pictures(step)]
 
     def steps(self, recipes: Recipe | Sequence[Recipe], *, any_model: bool = False) -> Iterator[Progress]:
         """Make the latents of a picture, or of a batch, step by step; `pictures` makes pictures of the last ones.
@@ -303,7 +327,7 @@ class Model:
         return None
 
     def pictures(self, progress: Progress) -> list[Picture]:
-        """Return the pictures of the last step's `progress`."""
+        """Return the pictures of the last step's `progress`; of an earlier one, what they are by then."""
         images = self.decode(progress.latents)
         return [Picture(image, recipe) for image, recipe in zip(images, progress.recipes, strict=True)]
 
@@ -343,11 +367,6 @@ def batches(recipes: Sequence[Recipe], size: int) -> Iterator[Sequence[Recipe]]:
         raise InvalidInput(f"A batch of {size} pictures is not possible. Use 1 or more.")
     for first in range(0, len(recipes), size):
         yield recipes[first : first + size]
-
-
-def _last(steps: Iterator[Progress]) -> Progress:
-    *_, last = steps
-    return last
 
 
 def _image(pixels: Tensor) -> Image.Image:
