@@ -39,7 +39,7 @@ def build(
     Args:
         plan: TOML file, such as recipes/glyph/corpus.toml.
         output: folder of the corpus; a corpus that is there is replaced once the new one is whole.
-        source_archive: package tarball that is there already, instead of fetching it; its digest is checked all the same.
+        source_archive: package tarball that is there already, instead of fetching it; its digest is checked too.
         workers: processes that draw; one a core when left out.
     """
     from impasto.corpus.build import build as build_corpus
@@ -112,9 +112,7 @@ def show(
         and (split is None or row.split == split)
     ]
     if not rows:
-        raise InvalidInput(
-            f"No work in {folder} fits these filters; `impasto corpus stats {folder}` lists what there is."
-        )
+        raise InvalidInput(f"No work in {folder} fits. See what there is: `impasto corpus stats {folder}`.")
     shown = _spread(rows, count)
     of = f"{len(shown)} of {len(rows)} works" if len(shown) < len(rows) else f"{len(rows)} works"
     subtitle = f"{of} by {len({row.maker.name for row in rows})} makers · root {_short(corpus.manifest.root)}"
@@ -132,7 +130,7 @@ def verify(folder: Path, /, *, root: str | None = None) -> None:
 
     Args:
         folder: of the corpus.
-        root: the Merkle root that it must have, from a receipt or a release; without it, the corpus's own word is taken.
+        root: the Merkle root that it must have, from a receipt or a release; without it, its own word is taken.
     """
     corpus, console = _open(folder), Console()
     problems = corpus.verify()
@@ -214,12 +212,14 @@ def _watched(stages: Iterator[Progress], console: Console) -> None:
 def _summary(corpus: Corpus, console: Console) -> None:
     said = corpus.manifest
     held = sum(row.split == "held-out" for row in corpus.rows)
-    console.print(
-        f"[bold]{said.name}[/bold]: {said.rows} rows ({said.rows - held} to train on, {held} held out), {said.refused} refused, "
-        f"{said.images_bytes / 1e6:.1f} MB of images\nroot   {said.root}\npolicy {said.policy}\nplan   {said.plan}",
-        highlight=False,
-        soft_wrap=True,
+    lines = (
+        f"[bold]{said.name}[/bold]: {said.rows:,} rows ({said.rows - held:,} to train on, {held:,} held out), "
+        f"{said.refused:,} refused, {said.images_bytes / 1e6:.1f} MB of images",
+        f"root   {said.root}",
+        f"policy {said.policy}",
+        f"plan   {said.plan}",
     )
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def _counts(title: str, values: Iterable[str], column: str) -> Table:
@@ -232,13 +232,13 @@ def _counts(title: str, values: Iterable[str], column: str) -> Table:
 
 
 def _makers(rows: Iterable[Row]) -> Table:
-    from impasto.corpus.attribution import credits
+    from impasto.corpus.attribution import by_maker
 
     table = Table(title="Makers", title_justify="left", title_style="bold")
     for column in ("maker", "licence", "collections"):
         table.add_column(column, overflow="fold")
     table.add_column("works", justify="right")
-    for credit in credits(rows):
+    for credit in by_maker(rows):
         table.add_row(credit.maker.name, credit.licence.spdx, ", ".join(credit.collections), f"{credit.works:,}")
     return table
 

@@ -34,7 +34,7 @@ class Credit(NamedTuple):
         return f"{maker}: {self.works} works from {', '.join(self.collections)}; licence {licence}"
 
 
-def credits(rows: Iterable[Row]) -> list[Credit]:  # noqa: A001 - the word for it; the builtin is for the prompt only
+def by_maker(rows: Iterable[Row]) -> list[Credit]:
     """Return what each maker gave, most works first; a maker with several pages or licences has several."""
     counts: dict[tuple[Maker, str, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in rows:
@@ -54,6 +54,7 @@ def attribution(name: str, root: str, rows: Iterable[Row]) -> str:
         root: its Merkle root.
         rows: the rows to give credit for, such as those that were trained on.
     """
-    found = credits(rows)
-    head = f"The works in the corpus {name}: {sum(credit.works for credit in found)} by {len({c.maker.name for c in found})} makers."
+    found = by_maker(rows)
+    works, makers = sum(credit.works for credit in found), len({credit.maker.name for credit in found})
+    head = f"The works in the corpus {name}: {works} by {makers} makers."
     return "\n".join([head, f"Merkle root {root}", "", *(credit.line() for credit in found)]) + "\n"

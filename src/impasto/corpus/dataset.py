@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image as Pillow
 
@@ -75,10 +76,10 @@ def load(
     if len(sizes := {(row.image.width, row.image.height) for row in rows}) > 1:
         raise CorpusError(f"Images of {len(sizes)} sizes do not make one tensor. Give the corpus plan a `size`.")
     width, height = sizes.pop()
-    images = torch.empty((len(rows), 4, height, width), dtype=torch.uint8)
+    images = np.empty((len(rows), 4, height, width), np.uint8)
     for place, row in enumerate(rows):
         images[place] = _pixels(corpus.image_bytes(row))
-    return Drawings(images, rows)
+    return Drawings(torch.from_numpy(images), rows)
 
 
 def refuse(corpus: Corpus, policy: Policy) -> None:
@@ -120,7 +121,7 @@ def _known(collections: Collection[str] | None, present: set[str]) -> None:
             raise NotFound.among("collection", name, present)
 
 
-def _pixels(data: bytes) -> torch.Tensor:
+def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
     """Return uint8 (4, H, W)."""
     with Pillow.open(io.BytesIO(data)) as opened:
-        return torch.from_numpy(np.array(opened.convert("RGBA"))).permute(2, 0, 1)
+        return np.asarray(opened.convert("RGBA")).transpose(2, 0, 1)

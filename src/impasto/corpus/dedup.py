@@ -56,7 +56,8 @@ def phash(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     The DCT is taken in integers, so that symmetric pictures (zero coefficients) hash alike on every machine.
     """
     low = _DCT @ grey.astype(np.int64) @ _DCT.T  # (8, 8)
-    return (low > np.median(low)).ravel()
+    bits: npt.NDArray[np.bool_] = (low > np.median(low)).ravel()
+    return bits
 
 
 def near_duplicates(prints: Sequence[Fingerprint], bits: int, difference: float) -> list[int | None]:

@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 import resvg_py
 from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
 from impasto.corpus.candidates import Raster, Svg
 from impasto.corpus.dedup import Fingerprint, fingerprint
@@ -99,7 +100,7 @@ def fit(data: bytes, size: int | None) -> bytes:
     Raises:
         ValueError: not a PNG, JPEG or WebP image, or animated.
     """
-    with Pillow.open(io.BytesIO(data)) as opened:
+    with _opened(data) as opened:
         if opened.format not in MEDIA_TYPES or getattr(opened, "is_animated", False):
             raise ValueError(f"not a still image in one of {', '.join(MEDIA_TYPES)}")
         rgba = opened.convert("RGBA")
@@ -111,3 +112,10 @@ def fit(data: bytes, size: int | None) -> bytes:
     file = io.BytesIO()
     square.save(file, "PNG")
     return file.getvalue()
+
+
+def _opened(data: bytes) -> Pillow.Image:
+    try:
+        return Pillow.open(io.BytesIO(data))
+    except UnidentifiedImageError:  # whose message holds an address in memory: no two alike
+        raise ValueError("not an image file") from None

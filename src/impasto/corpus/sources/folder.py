@@ -24,7 +24,6 @@ from impasto.corpus.record import Source as Origin
 from impasto.corpus.sources.base import Place, Source
 from impasto.errors import SourceUnavailable
 
-
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".svg"}
 TABLES = ("metadata.jsonl", "metadata.csv")
 
@@ -81,24 +80,36 @@ class FolderSource(Source):
         return Candidate(work, drawing)
 
     def _work(self, key: str, text: str, stated: Mapping[str, str]) -> Work:
-        basis = stated.get("consent", self.consent)
-        evidence = f"{self.collection} {self.version}: " + (
-            "stated in its table" if "consent" in stated else "stated in the plan"
-        )
         return Work(
             source=Origin(collection=self.collection, version=self.version, key=key, file=key, page=stated.get("page")),
-            maker=Maker(name=stated.get("maker", self.maker), uri=stated.get("maker_uri", self.maker_uri)),
-            licence=Licence(
-                spdx=stated.get("licence", self.licence),
-                url=stated.get("licence_url", self.licence_url),
-                evidence=f"{self.collection} {self.version}: "
-                + ("stated in its table" if "licence" in stated else "stated in the plan"),
+            maker=self._maker(stated),
+            licence=self._licence(stated),
+            consent=Consent(
+                basis=_basis(stated.get("consent", self.consent)), evidence=self._stated_in(stated, "consent")
             ),
-            consent=Consent(basis=basis if basis in get_args(Basis) else "unknown", evidence=evidence),
             caption=Caption(text=text, source=self.caption_source),
             concept=stated.get("concept"),
             category=stated.get("category"),
         )
+
+    def _maker(self, stated: Mapping[str, str]) -> Maker:
+        if "maker" in stated:
+            return Maker(name=stated["maker"], uri=stated.get("maker_uri"))
+        return Maker(name=self.maker, uri=self.maker_uri)
+
+    def _licence(self, stated: Mapping[str, str]) -> Licence:
+        evidence = self._stated_in(stated, "licence")
+        if "licence" in stated:
+            return Licence(spdx=stated["licence"], url=stated.get("licence_url"), evidence=evidence)
+        return Licence(spdx=self.licence, url=self.licence_url, evidence=evidence)
+
+    def _stated_in(self, stated: Mapping[str, str], column: str) -> str:
+        return f"{self.collection} {self.version}: stated in " + ("its table" if column in stated else "the plan")
+
+
+def _basis(text: str) -> Basis:
+    """Return the basis `text` names; what is none is unknown."""
+    return next((basis for basis in get_args(Basis) if basis == text), "unknown")
 
 
 def read_table(folder: Path) -> dict[str, dict[str, str]]:

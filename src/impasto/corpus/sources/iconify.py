@@ -40,9 +40,9 @@ class Collection(Frozen):
     Attributes:
         prefix: its name in the package.
         emoji: an emoji set: shares concepts with the others, and pairs are held out of it.
-        trim: regular expressions cut from a name before it becomes a caption (`-\\d+$`).
+        trim: regular expressions cut from a name before it becomes a caption, such as `-[0-9]+$`.
         sizes: regular expression whose group 1 is the size an icon is drawn for; only the largest is taken.
-        rename: name in the collection -> concept, where the rules do not find it.
+        rename: name in the collection, whole or trimmed -> concept, where the rules do not find it.
     """
 
     prefix: str
@@ -51,13 +51,12 @@ class Collection(Frozen):
     sizes: str | None = None
     rename: dict[str, str] = Field(default_factory=dict)
 
-    def plain(self, name: str) -> str:
+    def thing(self, name: str) -> str:
         """Return `name` without what says nothing of the thing drawn."""
-        if name in self.rename:
-            return self.rename[name]
+        trimmed = name
         for pattern in (*((self.sizes,) if self.sizes else ()), *self.trim):
-            name = re.sub(pattern, "", name) or name
-        return name
+            trimmed = re.sub(pattern, "", trimmed) or trimmed
+        return self.rename.get(name) or self.rename.get(trimmed, trimmed)
 
 
 class IconifySource(Source):
@@ -112,7 +111,7 @@ def read_collections(tarball: Path, prefixes: list[str]) -> dict[str, dict[str, 
 
 def names(data: Mapping[str, Any], collection: Collection) -> Names:
     """Return the plain names in a collection."""
-    icons = {name: collection.plain(name) for name, icon in data["icons"].items() if not icon.get("hidden")}
+    icons = {name: collection.thing(name) for name, icon in data["icons"].items() if not icon.get("hidden")}
     also = aliases(data)
     unicode = {sequence: also.get(name, name) for sequence, name in data.get("chars", {}).items()}
     return Names(
@@ -176,8 +175,8 @@ class Reader:
         )
 
     def _concept(self, name: str) -> str:
-        plain = self.collection.plain(name)
-        return self.concepts.get(plain, plain)
+        thing = self.collection.thing(name)
+        return self.concepts.get(thing, thing)
 
     def _also(self, name: str, concept: str) -> tuple[str, ...]:
         return tuple(sorted({words(other) for other in (name, *self._aliases.get(name, ()))} - {words(concept)}))
