@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
@@ -44,7 +44,13 @@ def root(imported: Collection[str] = ()) -> App:
         imported: commands whose file may be imported for the sake of its help. For all others the line in `COMMANDS`
             stands, so that `impasto --help` imports none of them.
     """
-    app = App(name="impasto", help=HELP, version=impasto.__version__, suppress_keyboard_interrupt=False)
+    app = App(
+        name="impasto",
+        help=HELP,
+        version=impasto.__version__,
+        suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative=()),  # leaving an option out is enough, no --no-x and --empty-x
+    )
     for name, command in COMMANDS.items():
         app.command(command.place, name=name, help=None if name in imported else command.line)
     return app
