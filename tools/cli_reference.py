@@ -13,7 +13,10 @@ NOTE = "<!-- Written by `make docs` from the commands in src/impasto/cli. Edit t
 
 def reference() -> str:
     """Return the page as it should be."""
-    lines = root(imported=COMMANDS).generate_docs().splitlines()
+    app = root(imported=COMMANDS)
+    for name in COMMANDS:
+        app[name].default_parameter = app.default_parameter  # inherited when run, but not seen by `generate_docs`
+    lines = app.generate_docs().splitlines()
     return NOTE + "\n".join(line.rstrip() for line in lines).strip() + "\n"
 
 
