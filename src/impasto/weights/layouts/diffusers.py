@@ -112,7 +112,7 @@ UNET_CHANNELS = (320, 640, 1280, 1280)
 VAE_CHANNELS = (64,)
 
 UNET = ConfigTable(
-    header={"_class_name": "UNet2DConditionModel", "_diffusers_version": WRITTEN_FOR},
+    header={"_diffusers_version": WRITTEN_FOR},
     fields={
         "in_channels": Field("in_channels", 4),
         "out_channels": Field("out_channels", 4),
@@ -135,6 +135,7 @@ UNET = ConfigTable(
         "use_linear_projection": Field("use_linear_projection", default=False),
     },
     fixed={
+        "_class_name": "UNet2DConditionModel",
         "act_fn": "silu",
         "addition_embed_type": None,
         "attention_type": "default",
@@ -181,7 +182,7 @@ UNET = ConfigTable(
 )
 
 VAE = ConfigTable(
-    header={"_class_name": "AutoencoderKL", "_diffusers_version": WRITTEN_FOR},
+    header={"_diffusers_version": WRITTEN_FOR},
     fields={
         "in_channels": Field("in_channels", 3),
         "out_channels": Field("out_channels", 3),
@@ -194,6 +195,7 @@ VAE = ConfigTable(
         "scaling_factor": Field("scaling_factor", 0.18215),
     },
     fixed={
+        "_class_name": "AutoencoderKL",
         "act_fn": "silu",
         "latents_mean": None,
         "latents_std": None,
@@ -211,7 +213,6 @@ TEXT_ENCODER = ConfigTable(
         "architectures": ["CLIPTextModel"],
         "bos_token_id": 0,
         "eos_token_id": 2,
-        "model_type": "clip_text_model",
         "pad_token_id": 1,
     },
     fields={
@@ -224,7 +225,7 @@ TEXT_ENCODER = ConfigTable(
         "hidden_act": Field("hidden_act", "quick_gelu"),
         "layer_norm_eps": Field("layer_norm_eps", 1e-5),
     },
-    fixed={"attention_dropout": 0.0, "dropout": 0.0},
+    fixed={"attention_dropout": 0.0, "dropout": 0.0, "model_type": "clip_text_model"},
     ignored={
         "_name_or_path",
         "dtype",
@@ -254,24 +255,31 @@ SCHEDULER = ConfigTable(
         "algorithm_type",
         "clip_sample",
         "clip_sample_range",
+        "disable_corrector",
         "dynamic_thresholding_ratio",
         "euler_at_final",
         "final_sigmas_type",
+        "flow_shift",
         "interpolation_type",
         "lambda_min_clipped",
         "lower_order_final",
+        "predict_x0",
         "sample_max_value",
         "set_alpha_to_one",
+        "shift_terminal",
         "sigma_max",
         "sigma_min",
         "skip_prk_steps",
         "solver_order",
+        "solver_p",
         "solver_type",
         "steps_offset",
         "thresholding",
+        "time_shift_type",
         "timestep_spacing",
         "timestep_type",
         "use_beta_sigmas",
+        "use_dynamic_shifting",
         "use_exponential_sigmas",
         "use_flow_sigmas",
         "use_karras_sigmas",
@@ -411,6 +419,6 @@ def _index(spec: ModelSpec) -> dict[str, Any]:
         "scheduler": ["diffusers", SCHEDULER.header["_class_name"]],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", UNET.header["_class_name"]],
-        "vae": ["diffusers", VAE.header["_class_name"]],
+        "unet": ["diffusers", UNET.fixed["_class_name"]],
+        "vae": ["diffusers", VAE.fixed["_class_name"]],
     }
