@@ -74,6 +74,7 @@ def build(plan_file: Path, output: Path, archive: Path | None = None, workers: i
     yield from _draw(works, plan.size, workers or os.cpu_count() or 1, policy, draft)
     yield Progress("compare", 0, len(draft.rows))
     rows = split(plan, without_repeats(draft, policy))
+    yield Progress("compare", len(draft.rows), len(draft.rows))
     if not rows:
         raise CorpusError(
             f"Nothing in {plan_file} was admitted by {policy_file}; see the reasons with a looser policy."

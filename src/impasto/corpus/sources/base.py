@@ -42,6 +42,6 @@ class Source(Frozen):
         """
 
     @property
-    @abstractmethod
     def held_out_from(self) -> frozenset[str]:
-        """Names of the collections from which pairs of (concept, collection) may be held out."""
+        """Names of the collections from which pairs of (concept, collection) may be held out; none by default."""
+        return frozenset()

@@ -54,11 +54,6 @@ class FolderSource(Source):
     consent: Basis = "unknown"
     caption_source: str = "human"
 
-    @property
-    def held_out_from(self) -> frozenset[str]:
-        """None: a folder of one's own is trained on whole."""
-        return frozenset()
-
     def candidates(self, place: Place) -> Iterator[Candidate]:
         """Yield every image of the folder, sorted by path."""
         folder = place.folder / self.path
