@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from impasto.corpus import merkle
-from impasto.corpus.dataset import load, read_concepts
+from impasto.corpus.concepts import read_concepts
+from impasto.corpus.dataset import load
 from impasto.corpus.policy import Policy
 from impasto.corpus.store import Corpus
 from impasto.errors import CorpusChanged, CorpusError, NotFound, RowRefused
@@ -74,7 +75,7 @@ def test_a_stricter_policy_than_the_corpus_own(tiny: Path) -> None:
 
 def test_rows_that_do_not_have_the_root_are_refused(tiny: Path) -> None:
     edit(tiny / "rows.parquet", lambda rows: [{**row, "split": "train"} for row in rows])
-    with pytest.raises(CorpusChanged, match="has root|have root"):
+    with pytest.raises(CorpusChanged, match=r"has root|have root"):
         load(Corpus.open(tiny))
 
 

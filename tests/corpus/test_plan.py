@@ -52,7 +52,7 @@ def test_the_plan_of_glyph() -> None:
 
 
 def test_the_concepts_of_glyph_are_plain_names() -> None:
-    from impasto.corpus.dataset import read_concepts
+    from impasto.corpus.concepts import read_concepts
 
     concepts = read_concepts(RECIPES / "concepts.txt")
     assert 350 <= len(concepts) <= 400

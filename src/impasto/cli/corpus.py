@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
 
 from impasto.errors import CorpusChanged, InvalidInput
 
@@ -97,7 +98,7 @@ def show(
         count: works at most; they are spread evenly over all that fit.
         columns: works side by side.
     """
-    from impasto.corpus.dataset import read_concepts
+    from impasto.corpus.concepts import read_concepts
     from impasto.corpus.sheet import Entry, picture_sheet
 
     wanted = {*concept, *(read_concepts(concepts) if concepts else ())}
@@ -137,7 +138,7 @@ def verify(folder: Path, /, *, root: str | None = None) -> None:
     if root is not None and root != corpus.root:
         problems.insert(0, f"the corpus has root {corpus.root}, not {root}")
     for problem in problems:
-        console.print(f"[red]•[/red] {problem}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("• ", "red"), problem), soft_wrap=True)
     if problems:
         raise CorpusChanged(f"{folder} is not what it promises: {len(problems)} problems.")
     images = "and images" if corpus.has_images else "(the images are not here)"
@@ -227,7 +228,7 @@ def _counts(title: str, values: Iterable[str], column: str) -> Table:
     table.add_column(column)
     table.add_column("works", justify="right")
     for value, number in sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])):
-        table.add_row(value, f"{number:,}")
+        _add_row(table, value, f"{number:,}")
     return table
 
 
@@ -239,7 +240,7 @@ def _makers(rows: Iterable[Row]) -> Table:
         table.add_column(column, overflow="fold")
     table.add_column("works", justify="right")
     for credit in by_maker(rows):
-        table.add_row(credit.maker.name, credit.licence.spdx, ", ".join(credit.collections), f"{credit.works:,}")
+        _add_row(table, credit.maker.name, credit.licence.spdx, ", ".join(credit.collections), f"{credit.works:,}")
     return table
 
 
@@ -256,7 +257,7 @@ def _collections(corpus: Corpus) -> Table:
     for column in ("train", "held out", "refused"):
         table.add_column(column, justify="right")
     for name in sorted(licences, key=lambda name: (-trained[name], name)):
-        table.add_row(name, licences[name], f"{trained[name]:,}", f"{held[name]:,}", f"{refused[name]:,}")
+        _add_row(table, name, licences[name], f"{trained[name]:,}", f"{held[name]:,}", f"{refused[name]:,}")
     return table
 
 
@@ -267,8 +268,13 @@ def _refusals(corpus: Corpus) -> Table:
     table.add_column("works", justify="right")
     examples = {one.rule: f"{one.work.key}: {one.reason}" for one in reversed(corpus.refused)}
     for rule, number in Counter(one.rule for one in corpus.refused).most_common():
-        table.add_row(rule, examples[rule], f"{number:,}")
+        _add_row(table, rule, examples[rule], f"{number:,}")
     return table
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Add cells as they are: names out of a corpus are no markup, and `:fog:` is not an emoji."""
+    table.add_row(*map(Text, cells))
 
 
 def _spread(rows: list[Row], count: int) -> list[Row]:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from impasto.errors import NotFound
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,19 @@ class _Groups:
 
     def _collections(self, group: Iterable[str]) -> set[int]:
         return set().union(*(self._drawn[name] for name in group))
+
+
+def read_concepts(path: Path) -> tuple[str, ...]:
+    """Return the concepts in a text file, one a line; `#` begins a comment.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise NotFound(f"Cannot read the concepts in {path}: {error}") from error
+    return tuple(dict.fromkeys(name for line in lines if (name := line.partition("#")[0].strip())))
 
 
 def _by_unicode(sets: Iterable[Names]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +51,7 @@ def load(
     Args:
         corpus: opened, with its images, which have all one size.
         split: `train` or `held-out`.
-        concepts: names of concepts, such as `read_concepts` returns; None takes all, and rows without one.
+        concepts: names of concepts, such as `concepts.read_concepts` returns; None takes all, and rows without one.
         collections: names of collections; None takes all.
         policy: judges the rows; None means the corpus's own.
 
@@ -100,19 +99,6 @@ def refuse(corpus: Corpus, policy: Policy) -> None:
             f"The rows of {corpus.folder} have root {corpus.root}, but it promises {corpus.manifest.root}. "
             "See `impasto corpus verify`, and build it again."
         )
-
-
-def read_concepts(path: Path) -> tuple[str, ...]:
-    """Return the concepts in a text file, one a line; `#` begins a comment.
-
-    Raises:
-        NotFound: there is no such file.
-    """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise NotFound(f"Cannot read the concepts in {path}: {error}") from error
-    return tuple(dict.fromkeys(name for line in lines if (name := line.partition("#")[0].strip())))
 
 
 def _known(collections: Collection[str] | None, present: set[str]) -> None:
