@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from impasto.pipeline import Model
 
 PROMPTS = (
-    "a red apple",
-    "a fox",
-    "a rocket",
-    "a slice of pizza",
-    "a sunflower",
-    "an octopus",
-    "a house",
-    "a rainbow",
-    "a cat face",
-    "a birthday cake",
-    "a sailboat",
-    "a cactus",
-    "a penguin",
-    "a green car",
-    "a guitar",
-    "a mushroom",
-    "an owl",
-    "a snowman",
-    "a strawberry",
-    "a soccer ball",
-    "a butterfly",
-    "a bicycle",
-    "a blue heart",
-    "a crescent moon",
+    "red apple",
+    "fox",
+    "rocket",
+    "pizza",
+    "sunflower",
+    "octopus",
+    "house",
+    "rainbow",
+    "cat face",
+    "birthday cake",
+    "sailboat",
+    "cactus",
+    "penguin",
+    "racing car",
+    "guitar",
+    "mushroom",
+    "owl",
+    "snowman",
+    "strawberry",
+    "soccer ball",
+    "butterfly",
+    "bicycle",
+    "blue heart",
+    "crescent moon",
 )
 
 
@@ -62,7 +62,7 @@ def demo(*, output: Path = Path("demo.png"), model: str = "glyph", seed: int = 1
     loading = perf_counter() - started
     images = list(_drawn(loaded, seed, console))
     seconds = perf_counter() - started - loading
-    png.save(contact_sheet(images, PROMPTS, title=f"Drawn by {model}", subtitle=f"seed {seed}"), output)
+    png.save(contact_sheet(images, PROMPTS, title=f"Drawn by {loaded.name}", subtitle=f"seed {seed}"), output)
     console.print(f"{output}: {len(images)} pictures in {seconds:.1f} s, after {loading:.1f} s of loading.")
 
 
