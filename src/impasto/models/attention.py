@@ -116,7 +116,8 @@ class SpatialTransformer(nn.Module):
 
 
 def _sequence(x: Tensor) -> Tensor:
-    return x.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
+    # Copied once here, or else every layer norm of the block copies it again; free when x is channels last.
+    return x.flatten(2).transpose(1, 2).contiguous()  # (B, C, H, W) -> (B, H*W, C)
 
 
 def _image(x: Tensor, like: Tensor) -> Tensor:
