@@ -10,6 +10,7 @@ from impasto.cli.corpus import app
 from impasto.corpus.store import Corpus
 from impasto.errors import CorpusChanged, InvalidInput
 from tests.corpus.conftest import tiny, tiny_plan
+from tests.corpus.icons import collection, package, plan, sections, shape
 from tests.corpus.test_store import edit, with_first
 
 __all__ = ["tiny", "tiny_plan"]
@@ -35,6 +36,19 @@ def test_stats_count_everything(tiny: Path, capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr().out
     for words in ("Licences", "Makers", "Collections", "Refused", "Maker of aa", "MIT", "CC-BY-SA-4.0", "flag"):
         assert words in printed
+
+
+def test_names_out_of_a_corpus_are_printed_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    data = collection("aa", {"fox": shape(1, "red"), "flag-x": shape(2, "red")})
+    data["info"]["author"]["name"] = "[bold]Ada :fox:[/] & [/]"
+    tarball = tmp_path / "icons.tgz"
+    plan_file = plan(tmp_path, package(tarball, data), sections("aa"))
+    run("build", plan_file, "--output", tmp_path / "c", "--source-archive", tarball, "--workers", 1)
+    run("stats", tmp_path / "c")
+    assert "[bold]Ada :fox:[/] & [/]" in capsys.readouterr().out
 
 
 def test_show_draws_a_sheet(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,12 @@ COLOURS = {"aa": "#d33", "bb": "#3a3", "cc": "#33d", "dd": "#d93"}
 
 
 @pytest.fixture
-def tiny_plan(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    """A plan over four admitted emoji sets and a share-alike one; yields (plan, tarball)."""
+def tiny_plan(tmp_path: Path) -> tuple[Path, Path]:
+    """A plan over four admitted emoji sets and a share-alike one; gives (plan, tarball)."""
     sets = [
-        collection(prefix, {name: shape(10 * i + j, colour) for j, name in enumerate(NAMES)} | {"flag-x": shape(99, "red")})
+        collection(
+            prefix, {name: shape(10 * i + j, colour) for j, name in enumerate(NAMES)} | {"flag-x": shape(99, "red")}
+        )
         for i, (prefix, colour) in enumerate(COLOURS.items())
     ]
     shared = collection("sa", {"fox": shape(77, "#123")})
@@ -24,7 +25,7 @@ def tiny_plan(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     tarball = tmp_path / "icons.tgz"
     integrity = package(tarball, *sets, shared)
     held = '[held_out]\nshare = 0.5\nothers = 2\nseed = "s"\n'
-    yield plan(tmp_path, integrity, sections(*COLOURS, "sa"), held), tarball
+    return plan(tmp_path, integrity, sections(*COLOURS, "sa"), held), tarball
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from impasto.corpus import merkle
 
-leaves = st.lists(st.binary(max_size=8), min_size=1, max_size=40).map(lambda items: [merkle.leaf_hash(i) for i in items])
+leaves = st.lists(st.binary(max_size=8), min_size=1, max_size=40).map(
+    lambda items: [merkle.leaf_hash(i) for i in items]
+)
 
 
 def recursive_root(items: list[bytes]) -> bytes:

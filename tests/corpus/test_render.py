@@ -54,6 +54,8 @@ def test_aspect_is_kept_and_centred(root: str) -> None:
         '<use href="https://example.org/#a"/>',
         '<rect fill="url(https://example.org/a.svg#g)"/>',
         "<script/>",
+        '<filter id="f"><feImage href="a.png"/></filter>',
+        "<style>@import 'a.css';</style>",
         "<rect",
     ],
 )
@@ -81,6 +83,16 @@ def test_an_image_file_is_fitted_to_a_square() -> None:
     assert fitted.shape == (20, 20, 4)
     assert (fitted[5:15, :, 3] == 255).all()
     assert (fitted[:5, :, 3] == 0).all()
+
+
+def test_a_photograph_is_turned_as_its_camera_says() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned by 90 degrees
+    file = io.BytesIO()
+    Image.new("RGB", (40, 20), "teal").save(file, "JPEG", exif=exif)
+    kept = render(Raster(file.getvalue()), None)
+    assert isinstance(kept, Rendered)
+    assert (kept.data, kept.image.width, kept.image.height) == (file.getvalue(), 20, 40)
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", file_of(Image.new("P", (4, 4)), "GIF")])

@@ -122,7 +122,7 @@ def show(
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(output)
-    Console().print(f"Drew {of} on [bold]{output}[/bold] ({sheet.width}x{sheet.height}).", highlight=False)
+    Console().print(Text.assemble(f"Drew {of} on ", (str(output), "bold"), f" ({sheet.width}x{sheet.height})."))
 
 
 @app.command
@@ -213,14 +213,12 @@ def _watched(stages: Iterator[Progress], console: Console) -> None:
 def _summary(corpus: Corpus, console: Console) -> None:
     said = corpus.manifest
     held = sum(row.split == "held-out" for row in corpus.rows)
-    lines = (
-        f"[bold]{said.name}[/bold]: {said.rows:,} rows ({said.rows - held:,} to train on, {held:,} held out), "
-        f"{said.refused:,} refused, {said.images_bytes / 1e6:.1f} MB of images",
-        f"root   {said.root}",
-        f"policy {said.policy}",
-        f"plan   {said.plan}",
+    size = f"{said.images_bytes / 1e6:.1f} MB of images"
+    counts = (
+        f"{said.rows:,} rows ({said.rows - held:,} to train on, {held:,} held out), {said.refused:,} refused, {size}"
     )
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    digests = f"\nroot   {said.root}\npolicy {said.policy}\nplan   {said.plan}"
+    console.print(Text.assemble((said.name, "bold"), f": {counts}", digests), soft_wrap=True)
 
 
 def _counts(title: str, values: Iterable[str], column: str) -> Table:

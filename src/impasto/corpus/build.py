@@ -57,7 +57,8 @@ def build(plan_file: Path, output: Path, archive: Path | None = None, workers: i
         plan_file: TOML, see `CorpusPlan`.
         output: a new folder, or a corpus that is replaced once the new one is whole.
         archive: tarball of the plan's package, instead of fetching it.
-        workers: processes that draw; None means one a core.
+        workers: processes that draw; None means one a core. A script that uses several needs `if __name__ ==
+            "__main__":`, since each process imports it.
 
     Raises:
         InvalidPlan: the plan or its policy does not parse.

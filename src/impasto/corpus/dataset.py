@@ -6,14 +6,11 @@ policy, and every image must be the one that its row names.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image as Pillow
 
 from impasto.corpus.policy import Policy
 from impasto.corpus.record import Row, Split
@@ -77,7 +74,7 @@ def load(
     width, height = sizes.pop()
     images = np.empty((len(rows), 4, height, width), np.uint8)
     for place, row in enumerate(rows):
-        images[place] = _pixels(corpus.image_bytes(row))
+        images[place] = np.asarray(corpus.image(row)).transpose(2, 0, 1)
     return Drawings(torch.from_numpy(images), rows)
 
 
@@ -105,9 +102,3 @@ def _known(collections: Collection[str] | None, present: set[str]) -> None:
     for name in collections or ():
         if name not in present:
             raise NotFound.among("collection", name, present)
-
-
-def _pixels(data: bytes) -> npt.NDArray[np.uint8]:
-    """Return uint8 (4, H, W)."""
-    with Pillow.open(io.BytesIO(data)) as opened:
-        return np.asarray(opened.convert("RGBA")).transpose(2, 0, 1)

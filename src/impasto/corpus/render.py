@@ -23,11 +23,14 @@ from impasto.corpus.candidates import Raster, Svg
 from impasto.corpus.dedup import Fingerprint, fingerprint
 from impasto.corpus.policy import Refusal
 from impasto.corpus.record import Image
+from impasto.corpus.store import upright
 from impasto.schema import bytes_digest
 
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _OUTSIDE = re.compile(
-    r"<\s*(image|text|foreignObject|script)\b|href\s*=\s*[\"'](?!#)|url\(\s*[\"']?(?!#)", re.IGNORECASE
+    r"<\s*(image|feImage|text|textPath|foreignObject|script)\b|<!ENTITY"
+    r"|href\s*=\s*[\"'](?!#)|url\(\s*[\"']?(?!#)|@import",
+    re.IGNORECASE,
 )
 _VISIBLE = 16  # of 255: alpha from which a pixel counts as drawn on
 
@@ -62,7 +65,7 @@ def render(drawing: Svg | Raster, size: int | None) -> Rendered | Refusal:
     try:
         data = render_svg(drawing.text, size) if isinstance(drawing, Svg) else fit(drawing.data, size)
         with Pillow.open(io.BytesIO(data)) as opened:
-            media_type, rgba = MEDIA_TYPES[opened.format or ""], opened.convert("RGBA")
+            media_type, rgba = MEDIA_TYPES[opened.format or ""], upright(opened)
     except Exception as error:  # a decoder may raise anything on a broken file; whatever it is, the file is unreadable
         return Refusal(rule="unreadable", reason=f"Cannot be drawn: {error}".splitlines()[0][:200])
     prints = fingerprint(rgba)
@@ -103,7 +106,7 @@ def fit(data: bytes, size: int | None) -> bytes:
     with _opened(data) as opened:
         if opened.format not in MEDIA_TYPES or getattr(opened, "is_animated", False):
             raise ValueError(f"not a still image in one of {', '.join(MEDIA_TYPES)}")
-        rgba = opened.convert("RGBA")
+        rgba = upright(opened)
     if size is None:
         return data
     rgba.thumbnail((size, size), Pillow.Resampling.LANCZOS)

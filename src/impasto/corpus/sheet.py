@@ -63,10 +63,10 @@ def _card(entry: Entry, size: tuple[int, int], cell: int) -> Image.Image:
     texts = (
         (row.caption.text, 14, _INK),
         (row.maker.name, 12, _SOFT),
-        (f"{row.source.collection} · {row.licence.spdx}", 11, _FAINT),
+        (f"{row.licence.spdx} · {row.source.collection}", 11, _FAINT),
     )
     for text, points, ink in texts:
-        draw.text((size[0] / 2, y), _fitted(text, _font(points), room), ink, _font(points), anchor="mt")
+        draw.text((size[0] / 2, y), _fitted(text, _font(points), room), ink, _font(points), anchor="ma")
         y += points + 5
     return card
 

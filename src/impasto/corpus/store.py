@@ -25,6 +25,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image as Pillow
+from PIL import ImageOps
 from pydantic import ValidationError
 from typing_extensions import Self
 
@@ -132,7 +133,7 @@ class Corpus:
             CorpusChanged: it is missing or not the one that the row names.
         """
         with Pillow.open(io.BytesIO(self.image_bytes(row))) as opened:
-            return opened.convert("RGBA")
+            return upright(opened)
 
     def image_bytes(self, row: Row) -> bytes:
         """Return the stored file of `row`.
@@ -258,6 +259,11 @@ class Images:
                     ids = file.read_row_group(group, columns=["id"]).column("id").to_pylist()
                     places.update(dict.fromkeys(ids, (shard, group)))
         return places
+
+
+def upright(image: Pillow.Image) -> Pillow.Image:
+    """Return `image` as RGBA, turned as its camera says."""
+    return ImageOps.exif_transpose(image).convert("RGBA")
 
 
 def canonical_order(rows: Iterable[Row]) -> list[Row]:

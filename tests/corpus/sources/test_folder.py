@@ -101,3 +101,9 @@ def test_broken_tables(folder: Path, files: dict[str, str], words: str) -> None:
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="relative to the plan"):
         read(tmp_path / "nowhere")
+
+
+def test_a_side_car_that_is_no_text(folder: Path) -> None:
+    (folder / "a.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(SourceUnavailable, match=r"a\.txt is not UTF-8"):
+        read(folder)

@@ -81,6 +81,7 @@ def test_emoji_sets_share_concepts(tmp_path: Path) -> None:
     assert found["cc:apple-2"].work.concept == "apple"
     assert found["bb:apple-red"].work.caption.text == "red apple"
     assert found["bb:apple-red"].work.caption.also == ("apple red",)
+    assert found["cc:redapple"].work.caption.also == found["cc:mouseside"].work.caption.also == ()
 
 
 def test_a_missing_collection_is_named(tmp_path: Path) -> None:

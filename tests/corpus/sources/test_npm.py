@@ -16,7 +16,9 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     script = folder / "npm"
-    script.write_text('#!/bin/sh\necho "$@" > "$(dirname "$0")/arguments"\ncp "$(dirname "$0")/icons.tgz" "$4/icons.tgz"\n')
+    script.write_text(
+        '#!/bin/sh\necho "$@" > "$(dirname "$0")/arguments"\ncp "$(dirname "$0")/icons.tgz" "$4/icons.tgz"\n'
+    )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
     return folder

@@ -71,7 +71,7 @@ class FolderSource(Source):
         work = self._work(key, text or "", stated)
         if not text:
             return Candidate(work, None, Refusal(rule="caption", reason="No caption: no text beside it or in a table."))
-        drawing = Svg(file.read_text("utf-8")) if file.suffix.lower() == ".svg" else Raster(file.read_bytes())
+        drawing = Svg(_text(file)) if file.suffix.lower() == ".svg" else Raster(file.read_bytes())
         return Candidate(work, drawing)
 
     def _work(self, key: str, text: str, stated: Mapping[str, str]) -> Work:
@@ -135,4 +135,11 @@ def _csv(path: Path) -> list[dict[str, Any]]:
 
 def _side_car(image: Path) -> str | None:
     text = image.with_suffix(".txt")
-    return text.read_text("utf-8").strip() if text.is_file() else None
+    return _text(text).strip() if text.is_file() else None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceUnavailable(f"{file} is not UTF-8 text: {error}") from error

@@ -179,7 +179,10 @@ class Reader:
         return self.concepts.get(thing, thing)
 
     def _also(self, name: str, concept: str) -> tuple[str, ...]:
-        return tuple(sorted({words(other) for other in (name, *self._aliases.get(name, ()))} - {words(concept)}))
+        """Return the other names as words; one that only lacks the hyphens is not words."""
+        own = [] if name in self.collection.rename else [self.collection.thing(name)]
+        others = {*own, *self._aliases.get(name, ())}
+        return tuple(sorted(words(other) for other in others if other.replace("-", "") != concept.replace("-", "")))
 
     def _svg(self, icon: Mapping[str, Any]) -> str:
         size = {key: icon.get(key, self.data.get(key, standard)) for key, standard in _BOX.items()}
