@@ -1,0 +1,1 @@
+"""How a model learns: plans, the one loop, and a file for each method."""
