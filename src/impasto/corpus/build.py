@@ -106,6 +106,7 @@ def _read(
                 works.append((work, candidate.drawing))
             if number % 1000 == 0:
                 yield Progress("read", len(keys))
+    yield Progress("read", len(keys), len(keys))
     return works
 
 
