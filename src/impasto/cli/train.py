@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 if TYPE_CHECKING:
     from impasto.training.loop import Tick
+    from impasto.training.runs import Preparing
 
 SECONDS_BETWEEN_LINES = 30
 
@@ -68,24 +70,33 @@ def model(
     _drive(runs.model(plan, corpus, autoencoder, output, start, device))
 
 
-def _drive(ticks: Iterator[Tick]) -> None:
+def _drive(news: Iterator[Tick | Preparing]) -> None:
     """Run a training to its end, with a live line of progress on a terminal and plain lines elsewhere."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("step {task.completed:,.0f} of {task.total:,.0f}"),
-        BarColumn(),
         TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}" if console.is_terminal else ""),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=300) as bar:
-        task, said = bar.add_task("loading", total=None), 0.0
-        for tick in ticks:
-            line = f"loss {tick.loss:.4f}  {tick.samples_per_second:.1f} pictures/s"
-            bar.update(task, total=tick.steps, completed=tick.progress.step, description=line)
+        task, said = bar.add_task("starting", total=1), -math.inf
+        for event in news:
+            done, total, line = _told(event)
+            bar.update(task, total=total, completed=done, description=line)
             if not console.is_terminal and time.monotonic() - said > SECONDS_BETWEEN_LINES:
                 said = time.monotonic()
-                left = (tick.steps - tick.progress.step) * tick.progress.seconds / tick.progress.step
-                when = f"{timedelta(seconds=round(left))} left"
-                console.print(f"step {tick.progress.step:,} of {tick.steps:,}  {line}  {when}", highlight=False)
+                console.print(f"{line}  {done:,} of {total:,}", highlight=False)
+
+
+def _told(event: Tick | Preparing) -> tuple[int, int, str]:
+    """Return how much is done, of how much, and the rest in words."""
+    from impasto.training.runs import Preparing
+
+    if isinstance(event, Preparing):
+        return event.done, event.total or 1, event.what
+    rate = event.progress.samples / max(event.progress.seconds, 1e-9)
+    left = timedelta(seconds=round((event.steps - event.progress.step) * event.progress.seconds / event.progress.step))
+    return event.progress.step, event.steps, f"loss {event.loss:.4f}  {rate:.1f} pictures/s  {left} left"

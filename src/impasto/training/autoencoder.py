@@ -51,7 +51,7 @@ class AutoencoderTask:
             vae.encoder.requires_grad_(requires_grad=False)
             vae.quant_conv.requires_grad_(requires_grad=False)
         memory_format = torch.channels_last if plan.channels_last else torch.contiguous_format
-        self.modules = nn.ModuleDict({"vae": vae.to(self.device, memory_format=memory_format)})
+        self.modules = nn.ModuleDict({"vae": vae.to(self.device).to(memory_format=memory_format)})  # type: ignore[call-overload]  # torch's own overloads lack it
         self.identity = digest({"plan": plan.plain(), "rows": data.use.plain()})
 
     def loss(self, step: int) -> Loss:
@@ -99,11 +99,8 @@ class AutoencoderTask:
         sides = [round(latents.shape[-1] * scale) for scale in self.plan.equivariance.scales]
         side = max(1, sides[int(torch.randint(len(sides), (), generator=draw))])
         turns = int(torch.randint(4, (), generator=draw))
-        moved = (
-            torch.rot90(t, turns, (2, 3)) for t in (resized(latents, side), resized(pictures, side * self._factor))
-        )
-        first, second = moved
-        return first, second
+        pictures = resized(pictures, side * self.plan.config.factor)
+        return torch.rot90(resized(latents, side), turns, (2, 3)), torch.rot90(pictures, turns, (2, 3))
 
     def validate(self, modules: nn.ModuleDict) -> dict[str, float]:
         """Return the PSNR in dB, mean over held-out drawings on white, of pictures decoded from the mean latents."""

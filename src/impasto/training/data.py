@@ -18,11 +18,13 @@ class TrainingData:
     """What a run learns from and is measured on.
 
     Attributes:
+        corpus: its name.
         train: rows to learn from.
         held_out: rows of the same selection that are never learned from; None when there are none.
         use: for the receipt: roots of the corpus and of the rows learned from.
     """
 
+    corpus: str
     train: Drawings
     held_out: Drawings | None
     use: CorpusUse
@@ -50,6 +52,7 @@ def load(corpus: Corpus, select: Selection) -> TrainingData:
     has_held_out = any(row.split == "held-out" and (concepts is None or row.concept in concepts) for row in corpus.rows)
     manifest = corpus.manifest
     return TrainingData(
+        manifest.name,
         dataset.load(corpus, "train", concepts, collections),
         dataset.load(corpus, "held-out", concepts, collections) if has_held_out else None,
         CorpusUse(root=manifest.root, selection=picked.root, rows=len(picked.rows), policy=manifest.policy),

@@ -42,14 +42,17 @@ class Task(Protocol):
     """A method of training, as the loop sees it.
 
     Attributes:
-        plan: of this run.
         modules: what is trained.
         identity: digest of plan, data and start: states of other runs are refused.
     """
 
-    plan: TrainingPlan
     modules: nn.ModuleDict
     identity: str
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """The plan of this run."""
+        ...
 
     def loss(self, step: int) -> Loss:
         """Return the loss of `step` (from 0). It depends on the modules and the step alone."""
@@ -134,7 +137,7 @@ class Run:
             group["lr"] = rate
         self.learner.optimiser.zero_grad(set_to_none=True)
         loss = self.task.loss(step)
-        loss.value.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        loss.value.backward()
         norm = float(nn.utils.clip_grad_norm_(self.task.modules.parameters(), plan.optimiser.clip))
         value = float(loss.value.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):

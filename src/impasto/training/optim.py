@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ def learning_rate(plan: OptimiserPlan, step: int, steps: int) -> float:
     return plan.learning_rate * (plan.floor + (1 - plan.floor) * shape)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split trained parameters into those that decay (two or more dimensions) and those that do not (norms, biases)."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     decaying, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
@@ -67,18 +68,18 @@ class Muon(torch.optim.Optimizer):
                     update(parameter, parameter.grad, self.state[parameter], group)
 
     @staticmethod
-    def _orthogonal(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, object]) -> None:
-        momentum = group["betas"][0]  # type: ignore[index]
+    def _orthogonal(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+        momentum = group["betas"][0]
         mean = state.setdefault("mean", torch.zeros_like(parameter))
         mean.lerp_(gradient, 1 - momentum)
         direction = orthogonalised(gradient.lerp(mean, momentum).flatten(1)).reshape(parameter.shape)
         rows, columns = parameter.shape[0], parameter[0].numel()
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])  # type: ignore[operator]
-        parameter.sub_(direction, alpha=group["lr"] * 0.2 * max(rows, columns) ** 0.5)  # type: ignore[operator]
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        parameter.sub_(direction, alpha=group["lr"] * 0.2 * max(rows, columns) ** 0.5)
 
     @staticmethod
-    def _adam(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, object]) -> None:
-        first, second = group["betas"]  # type: ignore[misc]
+    def _adam(parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+        first, second = group["betas"]
         if not state:
             state.update(step=torch.zeros(()), mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
         state["step"] += 1
@@ -86,7 +87,7 @@ class Muon(torch.optim.Optimizer):
         state["square"].lerp_(gradient.square(), 1 - second)
         age = float(state["step"])
         scale = (state["square"] / (1 - second**age)).sqrt_().add_(1e-8)
-        parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - first**age))  # type: ignore[operator]
+        parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - first**age))
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:

@@ -219,6 +219,7 @@ class ModelPlan(TrainingPlan):
         captions: how a row becomes words.
         weighting: a row of `WEIGHTINGS`.
         times: how noise levels are drawn: evenly, or in a bell around the middle ones (Esser et al. 2403.03206).
+        guidance: of the sample sheets, and of the finished model when nobody says otherwise.
         sample_prompts: what the sample sheets show.
     """
 
@@ -230,6 +231,7 @@ class ModelPlan(TrainingPlan):
     captions: CaptionPlan = CaptionPlan()
     weighting: Literal["uniform", "min-snr"] = "min-snr"
     times: Literal["uniform", "logit-normal"] = "uniform"
+    guidance: Annotated[float, Field(ge=0, le=100)] = 4.0
     sample_prompts: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
 
     @property

@@ -4,31 +4,53 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import impasto
 from impasto.corpus.attribution import attribution
+from impasto.corpus.dataset import Drawings
 from impasto.corpus.store import Corpus
 from impasto.errors import InvalidPlan, NotFound
 from impasto.files import write_text
+from impasto.models.tokenizer import CLIPTokenizer
 from impasto.models.vae import AutoencoderKL, VAEConfig
-from impasto.receipt import Environment, Parent, PlanUse, Receipt
-from impasto.training import data
+from impasto.receipt import CorpusUse, Environment, Parent, PlanUse, Receipt
+from impasto.schema import digest
+from impasto.training import data, latents
 from impasto.training.autoencoder import AutoencoderTask, latent_statistics, normalise, on_white
 from impasto.training.loop import Run, Tick
-from impasto.training.plans import AutoencoderPlan, TrainingPlan
+from impasto.training.plans import AutoencoderPlan, ModelPlan
+from impasto.training.text_to_image import Latents, ModelTask
 from impasto.weights import files
-from impasto.weights.checkpoint import Component
+from impasto.weights.checkpoint import About, Component, Settings
 from impasto.weights.layouts import diffusers
-from impasto.weights.load import load_module
+from impasto.weights.load import LoadedModel, Networks, load_folder, load_module, save_folder
 
 STATISTICS_ROWS = 2048
+ATTRIBUTION = "ATTRIBUTION"
+BASE_TOKENS = 514  # bytes, bytes that end a word, and the two specials: a vocabulary beyond its merges
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """What a run does before its first step.
+
+    Attributes:
+        what: in words.
+        done: of `total`.
+        total: None while it is not known.
+    """
+
+    what: str
+    done: int = 0
+    total: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +61,13 @@ class FinishedAutoencoder:
         config: shape of the network.
         component: its weights in the file.
         receipt: what it was made from.
+        attribution: whom it learned from, one line a maker.
     """
 
     config: VAEConfig
     component: Component
     receipt: Receipt
+    attribution: str
 
     @property
     def digest(self) -> str:
@@ -61,7 +85,7 @@ class FinishedAutoencoder:
 
 def autoencoder(
     plan_file: Path, corpus_folder: Path, output: Path, start: Path | None = None, device: str = "cpu"
-) -> Iterator[Tick]:
+) -> Iterator[Tick | Preparing]:
     """Train the autoencoder of `plan_file` in `output`, or go on with it, and leave `vae/` there.
 
     Raises:
@@ -71,8 +95,10 @@ def autoencoder(
         NotFinite: the training went astray.
     """
     plan = AutoencoderPlan.read_toml(plan_file, InvalidPlan)
-    earlier = _started(plan.start, start, _read_autoencoder)
+    earlier = read_autoencoder(start) if start else None
+    _check_start(plan.start, start, earlier)
     began = _began(output)
+    yield Preparing("loading the corpus")
     chosen = data.load(Corpus.open(corpus_folder), plan.select)
     vae = earlier.load(device).requires_grad_() if earlier else None
     task = AutoencoderTask(plan, chosen, vae, device)
@@ -83,9 +109,10 @@ def autoencoder(
         normalise(finished, *latent_statistics(finished, on_white(chosen.train, STATISTICS_ROWS)))
     tensors = {name: tensor.contiguous() for name, tensor in finished.state_dict().items()}
     parents = tuple([Parent(name=earlier.receipt.name, identity=earlier.digest, role="start")] if earlier else ())
-    receipt = _receipt(plan, chosen, began, {"vae": files.tensors_digest(tensors)}, parents)
+    receipt = _receipt(plan, chosen.use, began, parents, earlier.receipt if earlier else None)
+    receipt = receipt.model_copy(update={"components": {"vae": files.tensors_digest(tensors)}})
     _write_autoencoder(output / "vae", plan.config, tensors, receipt)
-    write_text(output / "vae" / "ATTRIBUTION", attribution(chosen.train.rows))
+    write_text(output / "vae" / ATTRIBUTION, _credit(chosen))
 
 
 def model(
@@ -105,52 +132,94 @@ def model(
         NotFinite: the training went astray.
     """
     plan = ModelPlan.read_toml(plan_file, InvalidPlan)
-    earlier = _started(plan.start, start, lambda folder: load_folder(folder, torch.float32, device))
-    finished_vae = read_autoencoder(autoencoder_folder)
-    if finished_vae.config != plan.spec.vae:
-        raise InvalidPlan(f"The autoencoder in {autoencoder_folder} has another shape than {plan.spec.name}'s.")
+    earlier = load_folder(start, torch.float32, device) if start else None
+    _check_start(plan.start, start, earlier)
+    encoder = read_autoencoder(autoencoder_folder)
+    if encoder.config != plan.spec.vae:
+        raise InvalidPlan(f"The autoencoder in {autoencoder_folder} has another shape than {plan.spec.name!r} has.")
     began = _began(output)
     yield Preparing("loading the corpus")
     chosen = data.load(Corpus.open(corpus_folder), plan.select)
-    vae = finished_vae.load(device)
-    latents = {}
-    for name, drawings in (("train", chosen.train), ("held-out", chosen.held_out)):
-        if drawings is not None:
-            identity = [finished_vae.digest, [row.id for row in drawings.rows], plan.variants, plan.flip, plan.seed]
-            cache = Cache(output / f"latents-{name}.safetensors", digest(identity))
-            latents[name] = yield from _latents(cache, vae, drawings, plan)
+    vae = encoder.load(device)
+    train = yield from _latents(output / "latents-train.safetensors", encoder, vae, chosen.train, plan)
+    held_out = None
+    if chosen.held_out:
+        held_out = yield from _latents(output / "latents-held-out.safetensors", encoder, vae, chosen.held_out, plan)
     tokenizer = earlier.tokenizer if earlier else CLIPTokenizer.packaged(plan.spec.text.vocab_size - BASE_TOKENS)
-    modules = nn.ModuleDict({"text_encoder": earlier.text_encoder, "unet": earlier.unet}) if earlier else None
-    if modules is not None:
-        modules.requires_grad_()
-    sources = digest([chosen.use.plain(), finished_vae.digest])
-    task = ModelTask(plan, tokenizer, vae, latents["train"], latents.get("held-out"), sources, modules)
+    sources = digest([chosen.use.plain(), encoder.digest])
+    task = ModelTask(plan, tokenizer, vae, train, held_out, sources, _trainable(earlier))
     run = Run(task, output)
     yield from run.steps()
-    networks = Networks(plan.spec, tokenizer, *map(run.learner.ema.modules.cpu().get_submodule, task.modules), vae.cpu())
-    parents = [Parent(name=finished_vae.receipt.name, identity=finished_vae.digest, role="autoencoder")]
+    receipt = _receipt(plan, chosen.use, began, _parents(encoder, earlier), encoder.receipt)
+    credit = f"Text encoder and UNet\n\n{_credit(chosen)}\nAutoencoder\n\n{encoder.attribution}"
+    _write_model(output / "model", plan, networks(task, run), receipt, credit)
+
+
+def networks(task: ModelTask, run: Run) -> Networks:
+    """Return the finished model: the mean weights of `run`, on the CPU."""
+    mean = run.learner.ema.modules.cpu()
+    return Networks(task.spec, task.tokenizer, mean["text_encoder"], mean["unet"], task.vae.cpu())  # type: ignore[arg-type]  # ModuleDict forgets
+
+
+def _trainable(earlier: LoadedModel | None) -> nn.ModuleDict | None:
+    if earlier is None:
+        return None
+    modules = nn.ModuleDict({"text_encoder": earlier.text_encoder, "unet": earlier.unet})
+    return modules.requires_grad_().train()
+
+
+def _parents(encoder: FinishedAutoencoder, earlier: LoadedModel | None) -> tuple[Parent, ...]:
+    parents = [Parent(name=encoder.receipt.name, identity=encoder.digest, role="autoencoder")]
     if earlier:
         parents.append(Parent(name=earlier.checkpoint.about.name, identity=earlier.digest, role="start"))
-    receipt = _receipt(plan, chosen, began, {}, tuple(parents), finished_vae.receipt)
-    about = About(name=plan.name, settings=Settings(steps=25, guidance=plan.guidance))
-    notices = {"ATTRIBUTION": attribution(_rows_of(chosen, finished_vae))}
-    save_folder(output / "model", networks, about, dtype=torch.float16, receipt=receipt, notices=notices)
+    return tuple(parents)
+
+
+def _credit(chosen: data.TrainingData) -> str:
+    return attribution(chosen.corpus, chosen.use.selection, chosen.train.rows)
+
+
+def _write_model(folder: Path, plan: ModelPlan, parts: Networks, receipt: Receipt, credit: str) -> None:
+    about = About(name=plan.name, settings=Settings(guidance=plan.guidance))
+    save_folder(folder, parts, about, dtype=torch.float16, receipt=receipt, notices={ATTRIBUTION: credit})
+
+
+def _latents(
+    path: Path, encoder: FinishedAutoencoder, vae: AutoencoderKL, drawings: Drawings, plan: ModelPlan
+) -> Generator[Preparing, None, Latents]:
+    """Return the latents of `drawings`, from the file at `path` when it holds just those."""
+    variants = latents.Variants.draw(len(drawings.rows), plan.variants, plan.seed, flip=plan.flip)
+    ids = [row.id for row in drawings.rows]
+    key = digest([encoder.digest, ids, plan.variants, plan.flip, plan.seed])
+    values = latents.cached(path, key)
+    if values is None:
+        total, parts, done = variants.colours.numel(), [], 0
+        for part in latents.encode(vae, drawings, variants):
+            parts.append(part.half())
+            done += len(part)
+            yield Preparing("encoding the drawings", done, total)
+        values = torch.cat(parts).unflatten(0, tuple(variants.colours.shape))
+        latents.keep(path, key, values)
+    return Latents(drawings.rows, values, variants)
 
 
 def _receipt(
-    plan: TrainingPlan,
-    chosen: data.TrainingData,
+    plan: AutoencoderPlan | ModelPlan,
+    use: CorpusUse,
     began: datetime,
-    components: Mapping[str, str],
     parents: tuple[Parent, ...],
+    upstream: Receipt | None,
 ) -> Receipt:
+    """Return the receipt of what `plan` made; what `upstream` was made from stays in it."""
+    corpora = upstream.corpora if upstream else ()
+    plans = upstream.plans if upstream else {}
+    here = {plan.kind: PlanUse.of(plan.plain())}
     return Receipt(
         kind="base",
         name=plan.name,
-        components=dict(components),
         parents=parents,
-        corpora=(chosen.use,),
-        plans={plan.kind: PlanUse.of(plan.plain())},  # type: ignore[attr-defined]  # every plan has its kind
+        corpora=(*corpora, *(() if use in corpora else (use,))),
+        plans={_free(name, plans): use for name, use in here.items()} | plans,
         seeds={"training": plan.seed},
         code=f"impasto {impasto.__version__}",
         licence=plan.licence,
@@ -158,6 +227,15 @@ def _receipt(
         finished=datetime.now(timezone.utc).replace(microsecond=0),
         environment=environment(),
     )
+
+
+def _free(name: str, taken: Mapping[str, object]) -> str:
+    """Return `name`, or with a number behind it when it is taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free
 
 
 def environment() -> Environment:
@@ -178,33 +256,37 @@ def _began(output: Path) -> datetime:
     return datetime.fromisoformat(mark.read_text(encoding="utf-8").strip())
 
 
-def _started(digest: str | None, folder: Path | None, read: Any) -> Any:
-    """Open what the plan starts from, and check that it is that.
+def _check_start(said: str | None, folder: Path | None, found: FinishedAutoencoder | LoadedModel | None) -> None:
+    """Check that the plan's start and the one that was `found` are the same.
 
     Raises:
-        InvalidPlan: only one of the two is given, or they are not the same.
+        InvalidPlan: they are not, or only one of the two is given.
     """
-    if digest is None and folder is None:
-        return None
-    if digest is None or folder is None:
-        raise InvalidPlan("A plan with `start` needs --start, and --start needs a plan that names the digest there.")
-    found = read(folder)
-    if found.digest != digest:
-        raise InvalidPlan(f"The plan starts from {digest}, but {folder} holds {found.digest}.")
-    return found
+    if said is None and found is not None:
+        raise InvalidPlan(f'{folder} was given with --start, and the plan has no start. Add: start = "{found.digest}"')
+    if said is not None and found is None:
+        raise InvalidPlan(f"The plan starts from {said}. Give its folder with --start.")
+    if found is not None and found.digest != said:
+        raise InvalidPlan(f"The plan starts from {said}, but {folder} holds {found.digest}.")
 
 
-def _read_autoencoder(folder: Path) -> FinishedAutoencoder:
-    """Open the autoencoder in the run folder, or in the `vae` folder of a model, at `folder`."""
+def read_autoencoder(folder: Path) -> FinishedAutoencoder:
+    """Open the autoencoder in the run folder, or in the model folder, at `folder`.
+
+    Raises:
+        NotFound: there is none, or it is not finished.
+        WeightsError: its weights or configuration cannot be used.
+    """
     place = folder / "vae" if (folder / "vae").is_dir() else folder
     layout = diffusers.COMPONENTS["vae"]
-    for name in ("config.json", layout.weights, diffusers.RECEIPT):
+    for name in ("config.json", layout.weights, diffusers.RECEIPT, ATTRIBUTION):
         if not (place / name).is_file():
             raise NotFound(f"No finished autoencoder in {folder}: {place / name} is missing.")
     config = VAEConfig.parse(layout.table.read(_json(place / "config.json"), str(place)), str(place))
     file = files.load(place / layout.weights)
     receipt = Receipt.parse(_json(place / diffusers.RECEIPT), str(place / diffusers.RECEIPT))
-    return FinishedAutoencoder(config, Component(file, layout.names(file)), receipt)
+    credit = (place / ATTRIBUTION).read_text(encoding="utf-8")
+    return FinishedAutoencoder(config, Component(file, layout.names(file)), receipt, credit)
 
 
 def _write_autoencoder(folder: Path, config: VAEConfig, tensors: Mapping[str, torch.Tensor], receipt: Receipt) -> None:

@@ -36,7 +36,7 @@ from impasto.training.loop import Loss, autocast
 from impasto.training.plans import ModelPlan
 
 VALIDATION_ROWS = 128
-SHEET_STEPS, SHEET_GUIDANCE = 20, 4.0
+SHEET_STEPS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ class ModelTask:
         spec = self.spec
         modules = modules if modules is not None else fresh_modules(spec, plan.seed)
         memory_format = torch.channels_last if plan.channels_last else torch.contiguous_format
-        self.modules = modules.to(self.device, memory_format=memory_format)
+        self.modules = modules.to(self.device).to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's own overloads lack it
         self.identity = digest({"plan": plan.plain(), "data": data_identity})
         self.schedule = NoiseSchedule.scaled_linear(spec.beta_start, spec.beta_end, spec.train_timesteps)
         self.weighting = WEIGHTINGS[plan.weighting]
@@ -173,7 +173,7 @@ class ModelTask:
     @torch.no_grad()
     def _drawn(self, modules: nn.ModuleDict, prompts: list[str]) -> list[Image.Image]:
         context, empty = self._context(modules, prompts), self._context(modules, [""])
-        guided = Guided(self._denoiser(modules), context, empty, SHEET_GUIDANCE)
+        guided = Guided(self._denoiser(modules), context, empty, self.plan.guidance)
         sigmas = SIGMAS["karras"](self.schedule, SHEET_STEPS).to(self.device)
         noise = ImageNoise(range(len(prompts)), self.spec.latent_shape)
         start = noise.initial().to(self.device) * sigmas[0]
