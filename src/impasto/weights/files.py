@@ -13,7 +13,7 @@ import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -104,7 +104,9 @@ class TensorFile(Mapping[str, torch.Tensor]):
     def digest(self, names: Mapping[str, str] | None = None) -> str:
         """Return the `tensors_digest` of the content; `names` gives (name to digest under) -> (name in the file)."""
         names = names if names is not None else {name: name for name in self}
-        return _digest((ours, self.read(names[ours])) for ours in sorted(names))
+        entries = ((ours, self.entries[names[ours]]) for ours in sorted(names))
+        with self.path.open("rb") as file:
+            return _digest((ours, e.dtype, e.shape, _pieces(file, e)) for ours, e in entries)
 
 
 def _tensor(source: mmap.mmap | bytearray, entry: Entry, offset: int) -> torch.Tensor:
@@ -225,7 +227,7 @@ def _header(tensors: Mapping[str, torch.Tensor], order: list[str], metadata: Map
         tensor = tensors[name]
         end = position + tensor.numel() * tensor.dtype.itemsize
         header[name] = {
-            "dtype": _dtype_name(name, tensor),
+            "dtype": _dtype_name(name, tensor.dtype),
             "shape": list(tensor.shape),
             "data_offsets": [position, end],
         }
@@ -234,10 +236,10 @@ def _header(tensors: Mapping[str, torch.Tensor], order: list[str], metadata: Map
     return content + b" " * (-len(content) % 8)
 
 
-def _dtype_name(name: str, tensor: torch.Tensor) -> str:
-    if tensor.dtype not in DTYPE_NAMES:
-        raise InvalidInput(f"Tensor {name!r} is {tensor.dtype}; a safetensors file holds {', '.join(DTYPES)}.")
-    return DTYPE_NAMES[tensor.dtype]
+def _dtype_name(name: str, dtype: torch.dtype) -> str:
+    if dtype not in DTYPE_NAMES:
+        raise InvalidInput(f"Tensor {name!r} is {dtype}; a safetensors file holds {', '.join(DTYPES)}.")
+    return DTYPE_NAMES[dtype]
 
 
 def _content(tensor: torch.Tensor) -> memoryview:
@@ -251,12 +253,25 @@ def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
     Hashed for each are the canonical JSON of [name, dtype, shape] and its bytes. Neither metadata nor the order in a
     file matter.
     """
-    return _digest((name, tensors[name]) for name in sorted(tensors))
+    items = ((name, tensors[name]) for name in sorted(tensors))
+    return _digest((name, tensor.dtype, tensor.shape, [_content(tensor)]) for name, tensor in items)
 
 
-def _digest(tensors: Iterable[tuple[str, torch.Tensor]]) -> str:
+Described = tuple[str, torch.dtype, Iterable[int], Iterable[bytes | memoryview]]
+
+
+def _digest(tensors: Iterable[Described]) -> str:
     state = hashlib.sha256()
-    for name, tensor in tensors:
-        state.update(canonical_json([name, _dtype_name(name, tensor), list(tensor.shape)]))
-        state.update(_content(tensor))
+    for name, dtype, shape, pieces in tensors:
+        state.update(canonical_json([name, _dtype_name(name, dtype), list(shape)]))
+        for piece in pieces:
+            state.update(piece)
     return f"sha256:{state.hexdigest()}"
+
+
+def _pieces(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
+    file.seek(entry.start)
+    left = entry.end - entry.start
+    while left and (piece := file.read(min(left, 1 << 20))):
+        yield piece
+        left -= len(piece)

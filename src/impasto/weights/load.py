@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from impasto.errors import InvalidInput, KeyMismatch, NotFound
 from impasto.files import write_text
@@ -94,12 +95,28 @@ def load_module(
     Raises:
         KeyMismatch: the tensors are not exactly the network's.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         module = make()
     _check(module, component)
     tensors = {name: _tensor(component.file, theirs, dtype, device) for name, theirs in component.names.items()}
     module.load_state_dict(tensors, strict=True, assign=True)
     return module.eval().requires_grad_(False)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random first values that networks give themselves.
+
+    On the meta device there is nothing to fill, and torch's way of not doing so imports its compiler, which takes
+    seconds and 70 MB.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        values = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return values["tensor"] if "tensor" in values else args[0]
+        return func(*args, **values)
 
 
 def _check(module: nn.Module, component: Component) -> None:

@@ -1,0 +1,131 @@
+"""`impasto generate`, as a person calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from impasto.cli import main
+from impasto.cli.generate import _free, _slug
+from impasto.pictures import png
+from impasto.weights.checkpoint import About, Settings
+from impasto.weights.load import save_folder
+from tests.weights import tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    save_folder(path, tiny.networks(), About(name="tiny", settings=Settings(steps=2)))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    assert main(["generate", *words]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_one_picture(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "A red fox!", "--model", folder, "--seed", "7") == ["a-red-fox-7.png"]
+    recipe = png.read_recipe(tmp_path / "a-red-fox-7.png")
+    assert (recipe.prompt, recipe.seed, recipe.steps) == ("A red fox!", 7, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["a-red-fox-7.png"]
+
+
+def test_every_option_reaches_the_recipe(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--negative-prompt dark --steps 3 --guidance 2.5 --sampler heun --schedule exponential --size 32x48"
+    (path,) = run(capsys, "fox", "--model", folder, *options.split(), "--dtype", "float32", "--device", "cpu")
+    recipe = png.read_recipe(Path(path))
+    assert (recipe.negative_prompt, recipe.steps, recipe.guidance) == ("dark", 3, 2.5)
+    assert (recipe.sampler, recipe.schedule, recipe.width, recipe.height) == ("heun", "exponential", 32, 48)
+
+
+def test_several_pictures_and_a_sheet(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = run(capsys, "fox", "--model", folder, "--seed", "1", "-n", "3", "--output", "new/pictures", "--size", "32")
+    assert [Path(path).name for path in paths] == ["fox-1.png", "fox-2.png", "fox-3.png", "fox-sheet.png"]
+    assert sorted(path.name for path in (tmp_path / "new" / "pictures").iterdir()) == sorted(
+        Path(path).name for path in paths
+    )
+    assert [png.read_recipe(Path(path)).seed for path in paths[:3]] == [1, 2, 3]
+    with Image.open(paths[3]) as sheet:
+        assert sheet.width > 3 * 128
+
+
+def test_a_named_file(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "fox", "--model", folder, "-o", "out.png") == ["out.png"]
+    paths = run(capsys, "fox", "--model", folder, "-o", "out.png", "--count", "2", "--seed", "4")
+    assert paths == ["out-4.png", "out-5.png", "out-sheet.png"]
+
+
+def test_nothing_is_overwritten(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run(capsys, "fox", "--model", folder, "--seed", "7")
+    before = Path(first[0]).read_bytes()
+    assert run(capsys, "fox", "--model", folder, "--seed", "7", "--steps", "1") == ["fox-7-2.png"]
+    assert run(capsys, "fox", "--model", folder, "--seed", "7", "--steps", "1") == ["fox-7-3.png"]
+    assert Path(first[0]).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sampler", "magic"], "dpmpp_2m"),
+        (["--schedule", "magic"], "karras"),
+        (["--size", "big"], "128x192"),
+        (["--size", "64", "--width", "64"], "either --size"),
+        (["--size", "100"], "multiple of 8"),
+        (["--steps", "0"], "steps"),
+        (["--count", "0"], "0 pictures"),
+        (["--batch", "0"], "batch of 0"),
+        (["--device", "tpu9"], "auto, "),
+        (["--guidance", "nan"], "guidance"),
+    ],
+)
+def test_bad_input_is_code_2_and_one_message(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["generate", "fox", "--model", folder, *words]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_such_model_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "fox", "--model", "nowhere"]) == 2
+    assert "glyph" in capsys.readouterr().err
+
+
+def test_a_damaged_model_is_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_folder(tmp_path / "tiny", tiny.networks(), About(name="tiny"))
+    (tmp_path / "tiny" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"x")
+    assert main(["generate", "fox", "--model", "tiny"]) == 1
+    assert "safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("prompt", "slug"),
+    [
+        ("A red fox!", "a-red-fox"),
+        ("Zoë's fox", "zoës-fox"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("...", "picture"),
+        ("", "picture"),
+        ("word " * 50, "word-word-word-word-word-word-word-word"),
+    ],
+)
+def test_names_of_files(prompt: str, slug: str) -> None:
+    assert _slug(prompt) == slug
+
+
+def test_the_first_free_name(tmp_path: Path) -> None:
+    assert _free(tmp_path / "a.png") == tmp_path / "a.png"
+    for name in ("a.png", "a-2.png"):
+        (tmp_path / name).touch()
+    assert _free(tmp_path / "a.png") == tmp_path / "a-3.png"
