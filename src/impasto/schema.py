@@ -57,6 +57,18 @@ def file_digest(path: Path) -> str:
     return f"sha256:{state.hexdigest()}"
 
 
+def read_toml(path: Path, error: type[InvalidInput] = InvalidInput) -> dict[str, Any]:
+    """Return the content of the TOML file at `path`.
+
+    Raises:
+        error: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise error(f"Cannot read {path}: {problem}") from problem
+
+
 class Frozen(BaseModel):
     """Frozen data, closed to unknown keys, with a canonical form and a digest."""
 
@@ -82,11 +94,7 @@ class Frozen(BaseModel):
         Raises:
             error: the file is missing, is not TOML, or its content is not valid.
         """
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-            raise error(f"Cannot read {path}: {problem}") from problem
-        return cls.parse(data, str(path), error)
+        return cls.parse(read_toml(path, error), str(path), error)
 
     def plain(self) -> dict[str, Any]:
         """Return the data as JSON types."""

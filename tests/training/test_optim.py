@@ -31,6 +31,16 @@ def test_orthogonalised_brings_singular_values_near_one_and_keeps_their_vectors(
     assert (inner - values.diag()).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (6, 40), (40, 6)])
+def test_orthogonalised_is_the_plain_iteration(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x - 4.7750 * gram @ x + 2.0315 * gram @ gram @ x
+    torch.testing.assert_close(orthogonalised(matrix.float()), x.float(), atol=2e-4, rtol=0)
+
+
 def test_muon_moves_matrices_as_torch_does() -> None:
     ours, theirs = nn.Linear(12, 20, bias=False), nn.Linear(12, 20, bias=False)
     theirs.load_state_dict(ours.state_dict())

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from impasto.errors import InvalidPlan
+from impasto.schema import Frozen
+from impasto.training import plans
 from impasto.training.plans import AutoencoderPlan, ModelPlan
 from tests.training import tiny
 
@@ -17,7 +19,9 @@ def test_the_plans_that_are_shipped_parse(file: Path) -> None:
     kind = next((kind for kind in PLANS if f'kind = "{kind}"' in file.read_text().splitlines()), None)
     if kind is None:
         pytest.skip("a plan or policy of a corpus, tested there")
-    assert PLANS[kind].read_toml(file, InvalidPlan).steps > 0
+    plan = plans.read(PLANS[kind], file)
+    assert plan.steps > 0
+    assert isinstance(plan.spec if kind == "model" else plan.config, Frozen)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +52,16 @@ def test_stages_follow_one_another() -> None:
         (32, 12),
         (32, 14),
     ]
+
+
+def test_a_list_of_concepts_becomes_part_of_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("fox\nowl  # both kinds\n")
+    file = tmp_path / "plan.toml"
+    file.write_text(tiny.toml(tiny.model()) + '[select]\nconcepts = "names.txt"\n')
+    plan = plans.read(ModelPlan, file)
+    assert plan.select.concepts == ("fox", "owl")
+    (tmp_path / "names.txt").write_text("fox\n")
+    assert plans.read(ModelPlan, file).digest != plan.digest
+    (tmp_path / "names.txt").unlink()
+    with pytest.raises(InvalidPlan, match=r"names\.txt"):
+        plans.read(ModelPlan, file)

@@ -33,12 +33,18 @@ class Variants:
 
     @classmethod
     def draw(cls, rows: int, variants: int, seed: int, *, flip: bool) -> Variants:
-        """Draw the variants of `rows` drawings: the first on white, the others each on another colour."""
+        """Draw the variants of `rows` drawings: half of them on white, the others each on a colour of its own.
+
+        With `flip`, every second variant on white is mirrored, and half of those on colours.
+        """
         draw = generator(seed, "variants")
         order = torch.rand(rows, len(PALETTE), generator=draw).argsort(1)
-        colours = torch.cat([torch.full((rows, 1), -1), *[order] * (1 + variants // len(PALETTE))], 1)[:, :variants]
-        mirror = torch.rand(rows, variants, generator=draw) < (0.5 if flip else 0.0)
-        return cls(colours, mirror)
+        whites = (variants + 1) // 2
+        coloured = [order] * (1 + variants // len(PALETTE))
+        colours = torch.cat([torch.full((rows, whites), -1), *coloured], 1)[:, :variants]
+        mirror = torch.rand(rows, variants, generator=draw) < 0.5
+        mirror[:, :whites] = torch.arange(whites) % 2 == 1
+        return cls(colours, mirror & flip)
 
 
 def encode(vae: AutoencoderKL, drawings: Drawings, variants: Variants) -> Iterator[Tensor]:

@@ -6,14 +6,17 @@ same model.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from impasto.corpus.concepts import read_concepts
+from impasto.errors import InvalidPlan, NotFound
 from impasto.models.specs import SPECS, ModelSpec
 from impasto.models.vae import VAEConfig
-from impasto.schema import Frozen
+from impasto.schema import Frozen, read_toml
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -62,7 +65,7 @@ class Selection(Frozen):
 
     Attributes:
         collections: only these; all when empty.
-        concepts: only these; all when empty.
+        concepts: only these; all when empty. In a file, also the name of a list beside the plan, one a line.
         minimum_collections: only concepts that stand in at least so many of the chosen collections.
     """
 
@@ -214,7 +217,7 @@ class ModelPlan(TrainingPlan):
         kind: what this plan is for.
         model: a row of `SPECS`, or the specification itself.
         start: digest of the model that training goes on from, given with `--start`; None for random weights.
-        variants: latents cached for each drawing: one on white, the others on named colours, half of them mirrored.
+        variants: latents cached for each drawing: half of them on white, the others on named colours.
         flip: mirror half of the variants.
         captions: how a row becomes words.
         weighting: a row of `WEIGHTINGS`.
@@ -238,6 +241,25 @@ class ModelPlan(TrainingPlan):
     def spec(self) -> ModelSpec:
         """The model's specification."""
         return spec_of(self.model) if isinstance(self.model, str) else self.model
+
+
+Plan = TypeVar("Plan", bound=TrainingPlan)
+
+
+def read(kind: type[Plan], path: Path) -> Plan:
+    """Read the plan of a `kind` from the TOML file at `path`; a list of concepts that it names becomes part of it.
+
+    Raises:
+        InvalidPlan: the file is missing, is not TOML, or its content is not valid.
+    """
+    data = read_toml(path, InvalidPlan)
+    select = data.get("select")
+    if isinstance(select, dict) and isinstance(select.get("concepts"), str):
+        try:
+            select["concepts"] = read_concepts(path.parent / select["concepts"])
+        except NotFound as error:
+            raise InvalidPlan(f"{path} names a list of concepts that is not there: {error}") from error
+    return kind.parse(data, str(path), InvalidPlan)
 
 
 def spec_of(name: str) -> ModelSpec:

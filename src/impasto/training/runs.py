@@ -23,7 +23,7 @@ from impasto.models.tokenizer import CLIPTokenizer
 from impasto.models.vae import AutoencoderKL, VAEConfig
 from impasto.receipt import CorpusUse, Environment, Parent, PlanUse, Receipt
 from impasto.schema import digest
-from impasto.training import data, latents
+from impasto.training import data, latents, plans
 from impasto.training.autoencoder import AutoencoderTask, latent_statistics, normalise, on_white
 from impasto.training.loop import Run, Tick
 from impasto.training.plans import AutoencoderPlan, ModelPlan
@@ -94,7 +94,7 @@ def autoencoder(
         CorpusError: the corpus is damaged or must not be used.
         NotFinite: the training went astray.
     """
-    plan = AutoencoderPlan.read_toml(plan_file, InvalidPlan)
+    plan = plans.read(AutoencoderPlan, plan_file)
     earlier = read_autoencoder(start) if start else None
     _check_start(plan.start, start, earlier)
     began = _began(output)
@@ -131,7 +131,7 @@ def model(
         CorpusError: the corpus is damaged or must not be used.
         NotFinite: the training went astray.
     """
-    plan = ModelPlan.read_toml(plan_file, InvalidPlan)
+    plan = plans.read(ModelPlan, plan_file)
     earlier = load_folder(start, torch.float32, device) if start else None
     _check_start(plan.start, start, earlier)
     encoder = read_autoencoder(autoencoder_folder)
