@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from impasto.errors import InvalidInput, InvalidPlan
-from impasto.schema import Frozen, bytes_digest, canonical_json, digest, file_digest
+from impasto.errors import InvalidInput, InvalidPlan, NotFound
+from impasto.schema import Frozen, bytes_digest, canonical_json, digest, file_digest, read_json
 
 
 class Inner(Frozen):
@@ -192,3 +192,18 @@ def test_unusable_toml_names_the_file(tmp_path: Path, content: bytes | None) -> 
 
     with pytest.raises(InvalidPlan, match=r"plan\.toml"):
         Example.read_toml(path, InvalidPlan)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", '"x"', "[" * 100_000])
+def test_a_file_that_holds_no_json_object_is_one_clear_error(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "data.json"
+    file.write_text(content)
+    with pytest.raises(InvalidInput, match=r"data\.json"):
+        read_json(file)
+
+
+def test_a_json_object_is_read_and_a_missing_file_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text('{"a": [1, null]}')
+    assert read_json(tmp_path / "data.json") == {"a": [1, None]}
+    with pytest.raises(NotFound, match=r"other\.json"):
+        read_json(tmp_path / "other.json")

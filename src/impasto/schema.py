@@ -6,6 +6,7 @@ Canonical JSON is RFC 8785 (JSON Canonicalization Scheme); digests are SHA-256, 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import rfc8785
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from typing_extensions import Self
 
-from impasto.errors import InvalidInput
+from impasto.errors import InvalidInput, NotFound
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,6 +68,24 @@ def read_toml(path: Path, error: type[InvalidInput] = InvalidInput) -> dict[str,
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
         raise error(f"Cannot read {path}: {problem}") from problem
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in the file at `path`.
+
+    Raises:
+        NotFound: the file cannot be read.
+        InvalidInput: it is not JSON, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotFound(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{path} should hold a JSON object, not {content!r:.80}.")
+    return content
 
 
 class Frozen(BaseModel):

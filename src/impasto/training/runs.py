@@ -8,7 +8,6 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +21,7 @@ from impasto.files import write_text
 from impasto.models.tokenizer import CLIPTokenizer
 from impasto.models.vae import AutoencoderKL, VAEConfig
 from impasto.receipt import CorpusUse, Environment, Parent, PlanUse, Receipt
-from impasto.schema import digest
+from impasto.schema import digest, read_json
 from impasto.training import data, latents, plans
 from impasto.training.autoencoder import AutoencoderTask, latent_statistics, normalise, on_white
 from impasto.training.loop import Run, Tick
@@ -282,9 +281,9 @@ def read_autoencoder(folder: Path) -> FinishedAutoencoder:
     for name in ("config.json", layout.weights, diffusers.RECEIPT, ATTRIBUTION):
         if not (place / name).is_file():
             raise NotFound(f"No finished autoencoder in {folder}: {place / name} is missing.")
-    config = VAEConfig.parse(layout.table.read(_json(place / "config.json"), str(place)), str(place))
+    config = VAEConfig.parse(layout.table.read(read_json(place / "config.json"), str(place)), str(place))
     file = files.load(place / layout.weights)
-    receipt = Receipt.parse(_json(place / diffusers.RECEIPT), str(place / diffusers.RECEIPT))
+    receipt = Receipt.parse(read_json(place / diffusers.RECEIPT), str(place / diffusers.RECEIPT))
     credit = (place / ATTRIBUTION).read_text(encoding="utf-8")
     return FinishedAutoencoder(config, Component(file, layout.names(file)), receipt, credit)
 
@@ -294,8 +293,3 @@ def _write_autoencoder(folder: Path, config: VAEConfig, tensors: Mapping[str, to
     write_text(folder / "config.json", json.dumps(layout.table.write(config.plain()), indent=2) + "\n")
     files.save(folder / layout.weights, tensors, {"format": "pt"})
     write_text(folder / diffusers.RECEIPT, receipt.canonical().decode("utf-8") + "\n")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
