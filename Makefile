@@ -31,7 +31,7 @@ check: $(READY_DEV) ## Check style, types, layers and that docs/cli.md is curren
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python tools/cli_reference.py --check
 
 format: $(READY_DEV) ## Put the code into its format
