@@ -14,20 +14,21 @@ from tests.training import tiny
 
 
 def test_half_of_the_variants_are_white_and_no_colour_comes_twice() -> None:
-    variants = Variants.draw(50, 6, seed=1, flip=True)
+    may_mirror = torch.arange(50) < 40
+    variants = Variants.draw(may_mirror, 6, seed=1)
     assert (variants.colours[:, :3] == -1).all()
     assert ((variants.colours[:, 3:] >= 0) & (variants.colours[:, 3:] < len(PALETTE))).all()
     assert all(len(set(row.tolist())) == 3 for row in variants.colours[:, 3:])
-    assert variants.mirror[:, :3].tolist() == [[False, True, False]] * 50
-    assert 40 < variants.mirror[:, 3:].sum() < 110
-    assert not Variants.draw(50, 6, seed=1, flip=False).mirror.any()
+    assert variants.mirror[:40, :3].tolist() == [[False, True, False]] * 40
+    assert 30 < variants.mirror[:, 3:].sum() < 90
+    assert not variants.mirror[40:].any()
 
 
 def test_latents_are_those_of_the_variants(corpus: Path) -> None:
     drawings = dataset.load(Corpus.open(corpus))
     config = VAEConfig.model_validate(tiny.VAE | {"scaling_factor": 0.5})
     vae = AutoencoderKL(config).eval()
-    variants = Variants.draw(len(drawings.rows), 4, seed=0, flip=True)
+    variants = Variants.draw(torch.ones(len(drawings.rows), dtype=torch.bool), 4, seed=0)
     encoded = torch.cat(list(latents.encode(vae, drawings, variants))).unflatten(0, (-1, 4))
     with torch.no_grad():
         plain = vae.encode(laid_on(drawings.images, white(len(drawings.rows)))).mode() * 0.5

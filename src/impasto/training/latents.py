@@ -32,11 +32,12 @@ class Variants:
     mirror: Tensor
 
     @classmethod
-    def draw(cls, rows: int, variants: int, seed: int, *, flip: bool) -> Variants:
-        """Draw the variants of `rows` drawings: half of them on white, the others each on a colour of its own.
+    def draw(cls, may_mirror: Tensor, variants: int, seed: int) -> Variants:
+        """Draw the variants of N drawings: half of them on white, the others each on a colour of its own.
 
-        With `flip`, every second variant on white is mirrored, and half of those on colours.
+        Where (N,) bool `may_mirror` allows it, every second variant on white is mirrored, and half of those on colours.
         """
+        rows = len(may_mirror)
         draw = generator(seed, "variants")
         order = torch.rand(rows, len(PALETTE), generator=draw).argsort(1)
         whites = (variants + 1) // 2
@@ -44,7 +45,7 @@ class Variants:
         colours = torch.cat([torch.full((rows, whites), -1), *coloured], 1)[:, :variants]
         mirror = torch.rand(rows, variants, generator=draw) < 0.5
         mirror[:, :whites] = torch.arange(whites) % 2 == 1
-        return cls(colours, mirror & flip)
+        return cls(colours, mirror & may_mirror[:, None])
 
 
 def encode(vae: AutoencoderKL, drawings: Drawings, variants: Variants) -> Iterator[Tensor]:

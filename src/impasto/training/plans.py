@@ -219,6 +219,7 @@ class ModelPlan(TrainingPlan):
         start: digest of the model that training goes on from, given with `--start`; None for random weights.
         variants: latents cached for each drawing: half of them on white, the others on named colours.
         flip: mirror half of the variants.
+        unmirrored: concepts that are never mirrored, because they hold letters or digits or have a side.
         captions: how a row becomes words.
         weighting: a row of `WEIGHTINGS`.
         times: how noise levels are drawn: evenly, or in a bell around the middle ones (Esser et al. 2403.03206).
@@ -231,6 +232,7 @@ class ModelPlan(TrainingPlan):
     start: str | None = None
     variants: Positive = 4
     flip: bool = True
+    unmirrored: tuple[str, ...] = ()
     captions: CaptionPlan = CaptionPlan()
     weighting: Literal["uniform", "min-snr"] = "min-snr"
     times: Literal["uniform", "logit-normal"] = "uniform"

@@ -187,9 +187,10 @@ def _latents(
     path: Path, encoder: FinishedAutoencoder, vae: AutoencoderKL, drawings: Drawings, plan: ModelPlan
 ) -> Generator[Preparing, None, Latents]:
     """Return the latents of `drawings`, from the file at `path` when it holds just those."""
-    variants = latents.Variants.draw(len(drawings.rows), plan.variants, plan.seed, flip=plan.flip)
+    may_mirror = torch.tensor([plan.flip and row.concept not in plan.unmirrored for row in drawings.rows])
+    variants = latents.Variants.draw(may_mirror, plan.variants, plan.seed)
     ids = [row.id for row in drawings.rows]
-    key = digest([encoder.digest, ids, plan.variants, plan.flip, plan.seed])
+    key = digest([encoder.digest, ids, may_mirror.tolist(), plan.variants, plan.seed])
     values = latents.cached(path, key)
     if values is None:
         total, parts, done = variants.colours.numel(), [], 0
