@@ -1,7 +1,8 @@
 """A recipe: everything that determines one picture, as plain frozen data.
 
-The same recipe with the same model gives the same pixels, alone or in a batch. Names of samplers and schedules are
-plain strings here; who runs a recipe knows which there are.
+The same recipe gives the same pixels; another processor, number of threads or batch size may change one by 1/255, since
+floating-point sums depend on their order. Names of samplers and schedules are plain strings here; who runs a recipe
+knows which there are.
 """
 
 from __future__ import annotations
