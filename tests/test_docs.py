@@ -18,8 +18,9 @@ PAGES = sorted([*HOUSE.glob("*.md"), *HOUSE.glob("docs/*.md")])
 
 def commands() -> list[str]:
     """Every line of an indented or fenced block that starts with `impasto`."""
-    lines = (line for page in PAGES if page.name != "cli.md" for line in page.read_text(encoding="utf-8").splitlines())
-    return sorted({match[1] for line in lines if (match := re.match(r"(?:    )?impasto ((?:[\w-]+ ?)+.*)$", line))})
+    texts = (page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES if page.name != "cli.md")
+    found = (re.match(r"(?:    )?impasto ((?:[\w-]+ ?)+.*)$", line) for text in texts for line in text.splitlines())
+    return sorted({match[1] for match in found if match})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
