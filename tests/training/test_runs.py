@@ -82,6 +82,9 @@ def test_the_receipt_names_what_the_model_was_made_from(trained: Path) -> None:
     assert receipt.plans["model"].plan["seed"] == 3
     assert [use.rows for use in receipt.corpora] == [use.rows for use in autoencoder.receipt.corpora]
     assert set(receipt.components) == {"text_encoder", "unet", "vae"}
+    assert receipt.components["vae"] == autoencoder.digest
+    within = runs.read_autoencoder(trained / "m" / "model")
+    assert (within.digest, within.receipt) == (autoencoder.digest, autoencoder.receipt)
     credit = (trained / "m" / "model" / "ATTRIBUTION").read_text()
     assert all(f"Maker of {prefix}" in credit for prefix in ("aa", "bb", "cc"))
 
@@ -94,8 +97,8 @@ def test_the_finished_autoencoder_has_normalised_latents(trained: Path, corpus: 
 
     rows = data.load(Corpus.open(corpus), Selection()).train
     mean, std = latent_statistics(runs.read_autoencoder(trained / "ae").load(), on_white(rows, 100))
-    torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-4, rtol=0)
-    torch.testing.assert_close(std, torch.ones_like(std), atol=1e-4, rtol=0)
+    torch.testing.assert_close(mean, torch.zeros_like(mean), atol=5e-3, rtol=0)  # half precision
+    torch.testing.assert_close(std, torch.ones_like(std), atol=5e-3, rtol=0)
 
 
 def test_a_run_that_was_left_goes_on_bit_for_bit(trained: Path, corpus: Path, tmp_path: Path) -> None:

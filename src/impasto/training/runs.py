@@ -34,6 +34,9 @@ from impasto.weights.load import LoadedModel, Networks, load_folder, load_module
 
 STATISTICS_ROWS = 2048
 ATTRIBUTION = "ATTRIBUTION"
+SHIPPED = (
+    torch.float16
+)  # of finished weights: a model is then made on the latents of the very autoencoder in its folder
 BASE_TOKENS = 514  # bytes, bytes that end a word, and the two specials: a vocabulary beyond its merges
 
 
@@ -106,7 +109,7 @@ def autoencoder(
     finished: AutoencoderKL = run.learner.ema.modules["vae"].cpu()  # type: ignore[assignment]  # ModuleDict forgets
     if not plan.decoder_only:
         normalise(finished, *latent_statistics(finished, on_white(chosen.train, STATISTICS_ROWS)))
-    tensors = {name: tensor.contiguous() for name, tensor in finished.state_dict().items()}
+    tensors = {name: tensor.to(SHIPPED).contiguous() for name, tensor in finished.state_dict().items()}
     parents = tuple([Parent(name=earlier.receipt.name, identity=earlier.digest, role="start")] if earlier else ())
     receipt = _receipt(plan, chosen.use, began, parents, earlier.receipt if earlier else None)
     receipt = receipt.model_copy(update={"components": {"vae": files.tensors_digest(tensors)}})
@@ -151,7 +154,7 @@ def model(
     yield from run.steps()
     receipt = _receipt(plan, chosen.use, began, _parents(encoder, earlier), encoder.receipt)
     credit = f"Text encoder and UNet\n\n{_credit(chosen)}\nAutoencoder\n\n{encoder.attribution}"
-    _write_model(output / "model", plan, networks(task, run), receipt, credit)
+    _write_model(output / "model", plan, networks(task, run), receipt, credit, encoder)
 
 
 def networks(task: ModelTask, run: Run) -> Networks:
@@ -178,9 +181,16 @@ def _credit(chosen: data.TrainingData) -> str:
     return attribution(chosen.corpus, chosen.use.selection, chosen.train.rows)
 
 
-def _write_model(folder: Path, plan: ModelPlan, parts: Networks, receipt: Receipt, credit: str) -> None:
+def _write_model(
+    folder: Path, plan: ModelPlan, parts: Networks, receipt: Receipt, credit: str, encoder: FinishedAutoencoder
+) -> None:
     about = About(name=plan.name, settings=Settings(guidance=plan.guidance))
-    save_folder(folder, parts, about, dtype=torch.float16, receipt=receipt, notices={ATTRIBUTION: credit})
+    notices = {
+        ATTRIBUTION: credit,
+        f"vae/{ATTRIBUTION}": encoder.attribution,
+        f"vae/{diffusers.RECEIPT}": encoder.receipt.canonical().decode("utf-8") + "\n",
+    }
+    save_folder(folder, parts, about, dtype=SHIPPED, receipt=receipt, notices=notices)
 
 
 def _latents(
