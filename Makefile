@@ -8,10 +8,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 READY := $(VENV)/.ready
+READY_ALL := $(VENV)/.ready-all
 READY_DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format docs clean
+.PHONY: help demo glyph test test-all check format docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
@@ -20,6 +21,13 @@ demo: $(READY) ## Draw a sheet of pictures with Glyph: demo.png
 	@$(BIN)/impasto demo --output demo.png
 
 # On tiny models threads wait for one another longer than they work, many times longer when the machine has other work.
+# Every step goes on from where it was stopped. Needs npm, which fetches the drawings.
+glyph: $(READY_ALL) ## Train Glyph again from its makers' drawings, and put it into the package (hours)
+	@test -d corpora/glyph || $(BIN)/impasto corpus build recipes/glyph/corpus.toml --output corpora/glyph
+	@$(BIN)/impasto train autoencoder recipes/glyph/autoencoder.toml --corpus corpora/glyph --output runs/autoencoder
+	@$(BIN)/impasto train model recipes/glyph/model.toml --corpus corpora/glyph --autoencoder runs/autoencoder --output runs/glyph
+	@$(BIN)/python tools/ship_glyph.py runs/glyph corpora/glyph
+
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY_DEV) ## Run the tests, without the slow ones
 	@$(BIN)/python -m pytest
@@ -52,6 +60,11 @@ $(BIN)/python:
 $(READY): pyproject.toml | $(BIN)/python
 	@echo "Installing $(TORCH) and impasto into $(VENV) (the first time takes a few minutes) ..."
 	@$(PIP) install "$(TORCH)" --editable .
+	@touch $@
+
+$(READY_ALL): $(READY)
+	@echo "Installing what corpora and training need ..."
+	@$(PIP) install "$(TORCH)" --editable ".[all]"
 	@touch $@
 
 # torch is named again so that nothing below moves it. k-diffusion would pull in a tracker, a metrics suite and more, none of

@@ -32,7 +32,7 @@ COMMANDS = {
 }
 
 # What `pip install "impasto[EXTRA]"` brings, by the name it is imported under.
-EXTRAS = {"resvg_py": "corpus", "imagehash": "corpus", "matplotlib": "train"}
+EXTRAS = {"resvg_py": "corpus", "matplotlib": "train"}
 
 HELP = "An open platform for open-weight text-to-image models."
 
