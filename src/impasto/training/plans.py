@@ -222,7 +222,8 @@ class ModelPlan(TrainingPlan):
         unmirrored: concepts that are never mirrored, because they hold letters or digits or have a side.
         captions: how a row becomes words.
         weighting: a row of `WEIGHTINGS`.
-        times: how noise levels are drawn: evenly, or in a bell around the middle ones (Esser et al. 2403.03206).
+        times: how noise levels are drawn: evenly, or in a bell (Esser et al. 2403.03206).
+        times_mean: where that bell lies, in logits: below 0 means less noise than the middle of the schedule.
         guidance: of the sample sheets, and of the finished model when nobody says otherwise.
         sample_prompts: what the sample sheets show.
     """
@@ -236,6 +237,7 @@ class ModelPlan(TrainingPlan):
     captions: CaptionPlan = CaptionPlan()
     weighting: Literal["uniform", "min-snr"] = "min-snr"
     times: Literal["uniform", "logit-normal"] = "uniform"
+    times_mean: Annotated[float, Field(ge=-4, le=4)] = 0.0
     guidance: Annotated[float, Field(ge=0, le=100)] = 4.0
     sample_prompts: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
 

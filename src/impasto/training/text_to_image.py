@@ -136,7 +136,7 @@ class ModelTask:
         steps = self.spec.train_timesteps
         if self.plan.times == "uniform":
             return torch.randint(steps, (count,), generator=draw)
-        share = torch.randn(count, generator=draw).sigmoid()
+        share = (torch.randn(count, generator=draw) + self.plan.times_mean).sigmoid()
         return (share * steps).long().clamp(max=steps - 1)
 
     def _context(self, modules: nn.ModuleDict, words: list[str]) -> Tensor:
