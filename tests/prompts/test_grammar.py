@@ -191,5 +191,5 @@ def test_depth_is_no_matter(text: str) -> None:
 
 
 def test_needs_no_torch() -> None:
-    code = "import sys, impasto.prompts.grammar; assert 'torch' not in sys.modules"
+    code = "import sys, impasto.prompts.chunks, impasto.prompts.grammar; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

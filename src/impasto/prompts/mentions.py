@@ -82,7 +82,9 @@ def refuse_in_negative(mentions: Sequence[Mention]) -> None:
         InvalidRecipe: there is one.
     """
     if mentions:
-        raise InvalidRecipe(f"The negative prompt calls {_listed(mentions)}. Adapters belong into the prompt itself.")
+        raise InvalidRecipe(
+            f"The negative prompt calls {', '.join(map(str, mentions))}. Adapters belong in the prompt itself."
+        )
 
 
 def require_known(what: str, names: Sequence[str], known: Collection[str]) -> None:
@@ -91,12 +93,16 @@ def require_known(what: str, names: Sequence[str], known: Collection[str]) -> No
     Raises:
         NotFound: some are not; lists them and those there are.
     """
-    unknown = list(dict.fromkeys(name for name in names if name not in known))
-    if not unknown:
-        return
+    if missing := [name for name in names if name not in known]:
+        raise unknown(what, missing, known)
+
+
+def unknown(what: str, names: Sequence[str], known: Collection[str]) -> NotFound:
+    """Build the error for `names`, of things of the kind `what`, that are not among the `known`."""
+    names = list(dict.fromkeys(names))
+    listed = f"{what}{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
     there = f"Choose among: {', '.join(sorted(known))}." if known else "There is none here."
-    plural = "s" if len(unknown) > 1 else ""
-    raise NotFound(f"The prompt names the unknown {what}{plural} {', '.join(map(repr, unknown))}. {there}")
+    return NotFound(f"The prompt names the unknown {listed}. {there}")
 
 
 def _call(mention: Mention) -> AdapterCall:
@@ -116,8 +122,7 @@ def _given(mention: Mention) -> dict[str, str]:
     plain = [value.strip() for value in values if "=" not in value]
     split = (value.partition("=") for value in values if "=" in value)
     named = {name.strip(): value.strip() for name, _, value in split}
-    unknown = named.keys() - set(_ARGUMENTS[1:])
-    if unknown or len(plain) > len(_ARGUMENTS) or not plain or not plain[0]:
+    if named.keys() - set(_ARGUMENTS[1:]) or len(plain) > len(_ARGUMENTS) or not plain or not plain[0]:
         form = "<lora:name>, <lora:name:weight>, <lora:name:te:unet:dyn>, or te=, unet= and dyn= by name"
         raise InvalidRecipe(f"{mention} in the prompt does not say which adapter and how strongly. Write {form}.")
     return {**dict(zip(_ARGUMENTS, plain, strict=False)), **named}
@@ -137,7 +142,3 @@ def _whole(mention: Mention, text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise InvalidRecipe(f"{mention} in the prompt: dyn is not a rank, which is 1 or more: {text!r:.40}.")
     return int(text)
-
-
-def _listed(mentions: Sequence[Mention]) -> str:
-    return ", ".join(map(str, mentions))
