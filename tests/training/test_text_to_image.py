@@ -8,7 +8,7 @@ import torch
 from impasto.models.tokenizer import CLIPTokenizer
 from impasto.models.vae import AutoencoderKL
 from impasto.training.latents import Variants
-from impasto.training.text_to_image import Latents, ModelTask
+from impasto.training.text_to_image import LatentData, Latents, ModelTask
 from tests.corpus.icons import row
 from tests.training import tiny
 
@@ -21,7 +21,7 @@ def task(**changes: Any) -> ModelTask:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         vae = AutoencoderKL(plan.spec.vae).eval()
-    return ModelTask(plan, CLIPTokenizer.packaged(100), vae, latents, latents, "data")
+    return ModelTask(plan, CLIPTokenizer.packaged(100), vae, LatentData(latents, latents, "data"))
 
 
 def value(built: ModelTask, step: int) -> float:

@@ -26,7 +26,7 @@ from impasto.training import data, latents, plans
 from impasto.training.autoencoder import AutoencoderTask, latent_statistics, normalise, on_white
 from impasto.training.loop import Run, Tick
 from impasto.training.plans import AutoencoderPlan, ModelPlan
-from impasto.training.text_to_image import Latents, ModelTask
+from impasto.training.text_to_image import LatentData, Latents, ModelTask
 from impasto.weights import files
 from impasto.weights.checkpoint import About, Component, Settings
 from impasto.weights.layouts import diffusers
@@ -148,8 +148,8 @@ def model(
     if chosen.held_out:
         held_out = yield from _latents(output / "latents-held-out.safetensors", encoder, vae, chosen.held_out, plan)
     tokenizer = earlier.tokenizer if earlier else CLIPTokenizer.packaged(plan.spec.text.vocab_size - BASE_TOKENS)
-    sources = digest([chosen.use.plain(), encoder.digest])
-    task = ModelTask(plan, tokenizer, vae, train, held_out, sources, _trainable(earlier))
+    learned = LatentData(train, held_out, digest([chosen.use.plain(), encoder.digest]))
+    task = ModelTask(plan, tokenizer, vae, learned, _trainable(earlier))
     run = Run(task, output)
     yield from run.steps()
     receipt = _receipt(plan, chosen.use, began, _parents(encoder, earlier), encoder.receipt)

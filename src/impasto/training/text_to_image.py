@@ -59,6 +59,21 @@ class Latents:
         return None if index < 0 else PALETTE[index]
 
 
+@dataclass(frozen=True, eq=False)
+class LatentData:
+    """What a model learns from and is measured on, as latents.
+
+    Attributes:
+        train: rows to learn from.
+        held_out: rows that are never learned from; None when there are none.
+        identity: digest of the rows and of the autoencoder that made their latents.
+    """
+
+    train: Latents
+    held_out: Latents | None
+    identity: str
+
+
 def fresh_modules(spec: ModelSpec, seed: int) -> nn.ModuleDict:
     """Return text encoder and UNet of `spec` with random weights."""
     text_encoder = fresh(lambda: CLIPTextEncoder(spec.text), seed, "text encoder", zeros=())
@@ -88,20 +103,18 @@ class ModelTask:
         plan: ModelPlan,
         tokenizer: CLIPTokenizer,
         vae: AutoencoderKL,
-        train: Latents,
-        held_out: Latents | None,
-        data_identity: str,
+        data: LatentData,
         modules: nn.ModuleDict | None = None,
     ) -> None:
         """Prepare training of `modules` (random ones by default) on the device of `vae`."""
         self.plan, self.spec, self.tokenizer, self.vae = plan, plan.spec, tokenizer, vae
-        self.train, self.held_out = train, held_out
+        self.train, self.held_out = data.train, data.held_out
         self.device = next(vae.parameters()).device
         spec = self.spec
         modules = modules if modules is not None else fresh_modules(spec, plan.seed)
         memory_format = torch.channels_last if plan.channels_last else torch.contiguous_format
         self.modules = modules.to(self.device).to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's own overloads lack it
-        self.identity = digest({"plan": plan.plain(), "data": data_identity})
+        self.identity = digest({"plan": plan.plain(), "data": data.identity})
         self.schedule = NoiseSchedule.scaled_linear(spec.beta_start, spec.beta_end, spec.train_timesteps)
         self.weighting = WEIGHTINGS[plan.weighting]
 
