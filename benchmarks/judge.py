@@ -120,10 +120,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inside, H, W) -> (B, outside, H / stride, W / stride)."""
-        h = F.silu(self.norm1(x), inplace=True)
-        h = self.conv2(F.silu(self.norm2(self.conv1(h)), inplace=True))
+        h = F.silu(self.norm1(x))
+        h = self.conv2(F.silu(self.norm2(self.conv1(h))))
         around: Tensor = self.way_around(x)
-        return around + h
+        return torch.add(around, h)
 
 
 class JudgeNetwork(nn.Module):
