@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from impasto import __version__
 from impasto.diffusion.samplers import SAMPLERS
@@ -60,5 +62,129 @@ def test_values_survive_the_reader(name: str) -> None:
 
 
 def test_every_sampler_and_schedule_has_a_name_there() -> None:
-    assert infotext.SAMPLER_NAMES.keys() == SAMPLERS.keys()
-    assert infotext.SCHEDULE_NAMES.keys() == SIGMAS.keys()
+    assert infotext.SAMPLER_NAMES.keys() >= SAMPLERS.keys()
+    assert infotext.SCHEDULE_NAMES.keys() >= SIGMAS.keys()
+
+
+def test_pairs_without_a_value_and_alone() -> None:
+    text = infotext.assemble("a fox", "", {"Steps": 20, "VAE": None, "Tiling": "Tiling", "Model": "a, b"})
+    assert text == 'a fox\nSteps: 20, Tiling, Model: "a, b"'
+
+
+LINES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=30)
+WORDS = st.lists(LINES.filter(lambda line: not line.startswith(infotext.NEGATIVE)), max_size=3).map(
+    lambda lines: "\n".join(lines).strip("\n")
+)
+KEYS = st.text("abcdefghij XYZ-/", min_size=2, max_size=12).filter(lambda key: key.strip() == key and key[0].isalpha())
+# A1111's own reader drops the blanks around a value that is not quoted.
+VALUES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
+    lambda value: value.strip() == value and value[0] not in '"{['
+)
+
+
+@given(WORDS, WORDS, st.dictionaries(KEYS, VALUES, min_size=3, max_size=8))
+def test_what_is_written_is_read(prompt: str, negative: str, pairs: dict[str, str]) -> None:
+    pairs = {key: value for key, value in pairs.items() if key != value}
+    text = infotext.assemble(prompt, negative, {**pairs, "Steps": 20, "Seed": 1, "Size": "8x8"})
+    found = infotext.read(text)
+    assert found is not None
+    assert (found.prompt, found.negative_prompt) == (prompt, negative)
+    assert found.parameters == {**pairs, "Steps": "20", "Seed": "1", "Size": "8x8"}
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_not(text: str) -> None:
+    infotext.read(text)
+    dict(infotext.pairs(text))
+
+
+A1111 = """masterpiece, a castle (on a hill:1.2),
+sunset <lora:add_detail:0.8>
+Negative prompt: blurry, (worst quality:2),
+text
+Steps: 30, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7.5, Seed: 965400086, Size: 512x768, \
+Model hash: fe4efff1e1, Model: sd-v1-4, Denoising strength: 0.55, Clip skip: 2, \
+Hires upscale: 2, Hires upscaler: Latent, \
+Lora hashes: "add_detail: 7c6bad76eb54, other: 0123456789ab", Version: v1.10.1""".replace("\\\n", "")
+
+
+def test_a1111() -> None:
+    found = infotext.read(A1111)
+    assert found is not None
+    assert found.program == "A1111"
+    assert found.prompt == "masterpiece, a castle (on a hill:1.2),\nsunset <lora:add_detail:0.8>"
+    assert found.negative_prompt == "blurry, (worst quality:2),\ntext"
+    assert found.parameters["Lora hashes"] == "add_detail: 7c6bad76eb54, other: 0123456789ab"
+    assert found.parameters["Clip skip"] == "2"
+    assert infotext.choices(found) == {
+        "negative_prompt": "blurry, (worst quality:2),\ntext",
+        "seed": 965400086,
+        "steps": 30,
+        "guidance": 7.5,
+        "sampler": "dpmpp_2m",
+        "schedule": "karras",
+        "width": 512,
+        "height": 768,
+    }
+
+
+def test_civitai_writes_json_without_quotes() -> None:
+    text = (
+        "a cat\nNegative prompt: dog\nSteps: 25, Sampler: Euler a, CFG scale: 7, Seed: 12, Size: 512x512, "
+        'Hashes: {"model": "abc", "lora:x": "def"}, Civitai resources: [{"type":"checkpoint","modelVersionId":128713},'
+        '{"type":"lora","weight":0.8,"modelName":"a, b: c"}], Civitai metadata: {}'
+    )
+    found = infotext.read(text)
+    assert found is not None
+    assert found.program == "Civitai"
+    assert found.parameters["Civitai metadata"] == "{}"
+    assert infotext.json.loads(found.parameters["Civitai resources"])[1]["modelName"] == "a, b: c"
+    assert infotext.json.loads(found.parameters["Hashes"]) == {"model": "abc", "lora:x": "def"}
+    assert infotext.choices(found)["sampler"] == "euler_ancestral"
+
+
+def test_stable_diffusion_cpp() -> None:
+    text = (
+        "a cat\nSteps: 20, CFG scale: 7.000000, Guidance: 3.500000, Eta: 0.000000, Seed: 42, Size: 512x512, "
+        "Model: sd-v1-4.safetensors, RNG: cuda, Sampler: euler_a karras, Version: stable-diffusion.cpp, "
+        'SDCPP: {"sample": {"steps": 20, "a": [1, 2]}, "text": "x: y, z"}'
+    )
+    found = infotext.read(text)
+    assert found is not None
+    assert found.program == "stable-diffusion.cpp"
+    chosen = infotext.choices(found)
+    assert (chosen["guidance"], chosen["sampler"], chosen["schedule"]) == (7.0, "euler_ancestral", "karras")
+    assert infotext.json.loads(found.parameters["SDCPP"])["sample"]["steps"] == 20
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "ours"),
+    [
+        ("DPM++ 2M Karras", "", ("dpmpp_2m", "karras")),
+        ("DPM++ 2M", "Karras", ("dpmpp_2m", "karras")),
+        ("DPM++ 2M", "Automatic", ("dpmpp_2m", "karras")),
+        ("Euler a", "Automatic", ("euler_ancestral", "normal")),
+        ("DPM++ 2M SDE Exponential", "", ("dpmpp_2m_sde", "exponential")),
+        ("Euler", "", ("euler", "")),
+        ("DDIM", "", ("ddim", "")),
+        ("Magic", "Odd", ("Magic", "Odd")),
+    ],
+)
+def test_names_of_samplers(sampler: str, schedule: str, ours: tuple[str, str]) -> None:
+    assert infotext.solver(sampler, schedule) == ours
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a cat", "a cat, Steps: 3", "a\nSteps: 1, Seed: 2", "{" * 100_000, "Steps: {" + "[" * 50_000, "a: " * 99_999],
+    ids=lambda text: text[:12],
+)
+def test_what_is_no_infotext(text: str) -> None:
+    assert infotext.read(text) is None
+
+
+def test_values_that_are_no_numbers_are_left_out() -> None:
+    text = "a\nSteps: many, Seed: " + "9" * 10_000 + ", CFG scale: x, Size: big, Sampler: Euler"
+    found = infotext.read(text)
+    assert found is not None
+    assert infotext.choices(found).keys() == {"negative_prompt", "seed", "sampler"}

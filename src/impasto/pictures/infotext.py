@@ -1,12 +1,17 @@
-"""A recipe as the text that A1111's web UI writes into its pictures, so that other programs can read it.
+"""A recipe as the text that A1111's web UI writes into its pictures, and that text read back, whoever wrote it.
 
 Format: the prompt, `Negative prompt: ...` when there is one, and one line of `Key: value` pairs. A value is quoted like
-a JSON string when it has a comma, a line break or a colon in it.
+a JSON string when it has a comma, a line break or a colon in it. Others (Civitai, stable-diffusion.cpp) also put whole
+JSON objects there, unquoted: the reader here knows where JSON ends.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from impasto import __version__
 from impasto.recipe import Recipe
@@ -15,20 +20,85 @@ SAMPLER_NAMES = {
     "euler": "Euler",
     "euler_ancestral": "Euler a",
     "heun": "Heun",
+    "dpm_2": "DPM2",
+    "dpm_2_ancestral": "DPM2 a",
+    "lms": "LMS",
+    "dpmpp_2s_ancestral": "DPM++ 2S a",
     "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_sde": "DPM++ SDE",
     "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "ddpm": "DDPM",
     "ddim": "DDIM",
+    "plms": "PLMS",
+    "unipc": "UniPC",
+    "deis": "DEIS",
+    "lcm": "LCM",
+    "restart": "Restart",
 }
-SCHEDULE_NAMES = {"normal": "Normal", "karras": "Karras", "exponential": "Exponential"}
+SCHEDULE_NAMES = {
+    "normal": "Normal",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "polyexponential": "Polyexponential",
+    "sgm_uniform": "SGM Uniform",
+    "simple": "Simple",
+    "ddim_uniform": "DDIM",
+    "beta": "Beta",
+    "align_your_steps": "Align Your Steps",
+    "kl_optimal": "KL Optimal",
+}
+
+# As stable-diffusion.cpp writes them, where that is neither ours nor A1111's.
+OTHER_NAMES = {
+    "euler_a": "euler_ancestral",
+    "dpm2": "dpm_2",
+    "dpm++2s_a": "dpmpp_2s_ancestral",
+    "dpm++2m": "dpmpp_2m",
+    "dpm++2m_sde": "dpmpp_2m_sde",
+    "ddim_trailing": "ddim",
+}
+
+NEGATIVE = "Negative prompt:"
+FEWEST_PAIRS = 3
+"""A last line with fewer pairs is the prompt's own, as A1111's reader has it."""
+
+KEY = re.compile(r"\s*(\w[\w \-/]+):\s*")
+QUOTED = re.compile(r'"(?:\\.|[^\\"])+"(?=\s*(?:,|$))')
+PLAIN = re.compile(r"[^,]*")
+JSON = json.JSONDecoder()
+LONGEST = 4_000_000
+"""Characters of a text that are looked at; no program writes more."""
+
+
+@dataclass(frozen=True)
+class Infotext:
+    """What a picture's file says of how it was made, in A1111's terms whoever said it.
+
+    Attributes:
+        prompt: what it was to show.
+        negative_prompt: what to keep away from.
+        parameters: values by A1111's keys (`Steps`, `CFG scale`, `Size` ...); JSON as the text that it was.
+        program: that wrote the file, as far as the file says.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    program: str = "A1111"
 
 
 def write(recipe: Recipe) -> str:
     """Return the infotext of `recipe`; names without a counterpart there stand as they are here."""
-    pairs = {
+    return assemble(recipe.prompt, recipe.negative_prompt, _pairs(recipe))
+
+
+def _pairs(recipe: Recipe) -> dict[str, Any]:
+    return {
         "Steps": recipe.steps,
         "Sampler": SAMPLER_NAMES.get(recipe.sampler, recipe.sampler),
         "Schedule type": SCHEDULE_NAMES.get(recipe.schedule, recipe.schedule),
-        "CFG scale": f"{recipe.guidance:.10g}",
+        "CFG scale": number(recipe.guidance),
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": recipe.model_digest.removeprefix("sha256:")[:10],
@@ -36,10 +106,123 @@ def write(recipe: Recipe) -> str:
         "RNG": "CPU",
         "Version": f"Impasto {__version__}",
     }
-    parameters = ", ".join(f"{key}: {_quoted(str(value))}" for key, value in pairs.items())
-    negative = [f"Negative prompt: {recipe.negative_prompt}"] if recipe.negative_prompt else []
-    return "\n".join([recipe.prompt, *negative, parameters])
+
+
+def assemble(prompt: str, negative_prompt: str, pairs: Mapping[str, Any]) -> str:
+    """Return the text for a prompt and `pairs`, without those that are None; a value like its key goes."""
+    given = {key: str(value) for key, value in pairs.items() if value is not None}
+    parameters = ", ".join(key if key == value else f"{key}: {_quoted(value)}" for key, value in given.items())
+    negative = [f"{NEGATIVE} {negative_prompt}"] if negative_prompt else []
+    return "\n".join([prompt, *negative, parameters])
+
+
+def number(value: float) -> str:
+    """Return `value` with as many digits as it needs: 7 for 7.0."""
+    return f"{value:.10g}"
 
 
 def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if any(mark in value for mark in ",\n:") else value
+
+
+def read(text: str) -> Infotext | None:
+    """Return what the infotext `text` says, or None when nothing in it is a line of parameters."""
+    *lines, last = text[:LONGEST].strip("\n\r").split("\n")
+    parameters = dict(pairs(last))
+    if len(parameters) < FEWEST_PAIRS:
+        return None
+    split = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
+    negative = "\n".join(lines[split:]).removeprefix(NEGATIVE).removeprefix(" ")
+    return Infotext("\n".join(lines[:split]), negative, parameters, _program(parameters))
+
+
+def pairs(line: str) -> Iterator[tuple[str, str]]:
+    """Yield the `Key: value` pairs of `line`; a value that is a JSON object or array ends where its JSON does."""
+    position = 0
+    while position < len(line):
+        if match := KEY.match(line, position):
+            value, position = _value(line, match.end())
+            yield match[1], value
+        comma = line.find(",", position)
+        position = len(line) if comma < 0 else comma + 1
+
+
+def _value(line: str, start: int) -> tuple[str, int]:
+    if line[start : start + 1] in ("{", "["):
+        try:
+            _, end = JSON.raw_decode(line, start)
+        except (ValueError, RecursionError):
+            pass  # braces in ordinary text
+        else:
+            return line[start:end], end
+    if match := QUOTED.match(line, start):
+        return _unquoted(match[0]), match.end()
+    plain = PLAIN.match(line, start)
+    assert plain is not None
+    return plain[0].rstrip(), plain.end()
+
+
+def _unquoted(value: str) -> str:
+    try:
+        return str(json.loads(value, strict=False))
+    except ValueError:
+        return value
+
+
+def _program(parameters: Mapping[str, str]) -> str:
+    version = parameters.get("Version", "")
+    for sign, program in (("Impasto", "Impasto"), ("stable-diffusion.cpp", "stable-diffusion.cpp"), ("f", "Forge")):
+        if version.startswith(sign):
+            return program
+    return "ComfyUI" if version.startswith("ComfyUI") else _hosted(parameters)
+
+
+def _hosted(parameters: Mapping[str, str]) -> str:
+    return "Civitai" if any(key.startswith("Civitai ") for key in parameters) else "A1111"
+
+
+def choices(found: Infotext) -> dict[str, Any]:
+    """Return what `found` says as the choices of a recipe (`steps`, `seed` ...); what cannot be understood is left out.
+
+    Names of samplers and schedules that have no counterpart here stay as they are, for whoever runs the recipe to
+    refuse.
+    """
+    given = found.parameters
+    sampler, schedule = solver(given.get("Sampler", ""), given.get("Schedule type", ""))
+    width, height = _size(given.get("Size", ""))
+    read_values: dict[str, Any] = {
+        "negative_prompt": found.negative_prompt,
+        "seed": _number(given.get("Seed", ""), int),
+        "steps": _number(given.get("Steps", ""), int),
+        "guidance": _number(given.get("CFG scale", ""), float),
+        "sampler": sampler or None,
+        "schedule": schedule or None,
+        "width": width,
+        "height": height,
+    }
+    return {key: value for key, value in read_values.items() if value is not None}
+
+
+def solver(sampler: str, schedule: str) -> tuple[str, str]:
+    """Return our names for A1111's `sampler` and `schedule`; before 1.9 the sampler's name ends with the schedule's."""
+    samplers = {**OTHER_NAMES, **{name.lower(): ours for ours, name in SAMPLER_NAMES.items()}}
+    schedules = {name.lower(): ours for ours, name in SCHEDULE_NAMES.items()}
+    first, _, last = sampler.rpartition(" ")
+    if sampler.lower() not in samplers and last.lower() in schedules:
+        sampler, schedule = first, schedule or last
+    # A1111's "Automatic" is the sampler's own choice, which is Karras for the DPM++ family.
+    if schedule.lower() == "automatic":
+        schedule = "karras" if sampler.lower().startswith("dpm++") else "normal"
+    return samplers.get(sampler.lower(), sampler), schedules.get(schedule.lower(), schedule)
+
+
+def _size(text: str) -> tuple[int | None, int | None]:
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
+    return (int(match[1]), int(match[2])) if match else (None, None)
+
+
+def _number(text: str, kind: type[int] | type[float]) -> int | float | None:
+    try:
+        return kind(text[:40])
+    except ValueError:
+        return None

@@ -7,58 +7,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL import Image
 
-from impasto.errors import InvalidRecipe, NotFound
-from impasto.files import written_whole
-from impasto.pictures import infotext
+from impasto.errors import InvalidRecipe
+from impasto.pictures import formats, infotext
 from impasto.recipe import Recipe
 
 RECIPE_KEY = "impasto"
-INFOTEXT_KEY = "parameters"
+INFOTEXT_KEY = formats.INFOTEXT_KEY
 
 
 def save(image: Image.Image, path: Path, recipe: Recipe | None = None) -> None:
-    """Write `image` to `path` as PNG, whole or not at all, with `recipe` inside."""
-    with written_whole(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=_chunks(recipe) if recipe else None)
-
-
-def _chunks(recipe: Recipe) -> PngInfo:
-    chunks = PngInfo()
-    chunks.add_itxt(RECIPE_KEY, recipe.canonical().decode("utf-8"))
-    chunks.add_text(INFOTEXT_KEY, infotext.write(recipe))
-    return chunks
-
-
-def read_text(path: Path) -> dict[str, str]:
-    """Return the text chunks of the PNG file at `path`, by keyword.
+    """Write `image` to `path` as PNG, whole or not at all, with `recipe` inside.
 
     Raises:
-        NotFound: no such file.
-        InvalidRecipe: not a PNG file, or one that is damaged.
+        InvalidInput: `path` does not end in `.png` or another format's ending.
     """
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            assert isinstance(image, PngImageFile)
-            return {key: str(text) for key, text in image.text.items()}
-    except UnidentifiedImageError as error:
-        raise InvalidRecipe(f"{path} is not a PNG file.") from error
-    except (ValueError, SyntaxError) as error:
-        raise InvalidRecipe(f"{path} is a damaged PNG file: {error}") from error
-    except OSError as error:
-        raise NotFound(f"Cannot read {path}: {error.strerror or error}.") from error
+    texts = {RECIPE_KEY: recipe.canonical().decode("utf-8"), INFOTEXT_KEY: infotext.write(recipe)} if recipe else None
+    formats.save(image, path, texts)
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Return the recipe inside the PNG file at `path`.
+    """Return the recipe inside the picture file at `path`, PNG or not.
 
     Raises:
         NotFound: no such file.
         InvalidRecipe: there is no recipe in it, or not a valid one.
     """
-    text = read_text(path).get(RECIPE_KEY)
+    text = formats.texts(path).get(RECIPE_KEY)
     if text is None:
         raise InvalidRecipe(
             f"{path} carries no recipe: it has no {RECIPE_KEY!r} text. Was it saved by another program?"
