@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from impasto.training.loop import Tick
@@ -42,7 +42,7 @@ def autoencoder(plan: Path, *, corpus: Corpus, output: Output, start: Start = No
     """
     from impasto.training import runs
 
-    _drive(runs.autoencoder(plan, corpus, output, start, device))
+    _drive(runs.autoencoder(plan, corpus, output, start, device), output, "vae")
 
 
 @app.command
@@ -67,36 +67,51 @@ def model(
     """
     from impasto.training import runs
 
-    _drive(runs.model(plan, corpus, autoencoder, output, start, device))
+    _drive(runs.model(plan, corpus, autoencoder, output, start, device), output, "model")
 
 
-def _drive(news: Iterator[Tick | Preparing]) -> None:
+def _drive(news: Iterator[Tick | Preparing], output: Path, result: str) -> None:
     """Run a training to its end, with a live line of progress on a terminal and plain lines elsewhere."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f}" if console.is_terminal else ""),
+        MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(compact=True),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=300) as bar:
-        task, said = bar.add_task("starting", total=1), -math.inf
+        task, said = bar.add_task("starting", total=None), -math.inf
         for event in news:
             done, total, line = _told(event)
             bar.update(task, total=total, completed=done, description=line)
             if not console.is_terminal and time.monotonic() - said > SECONDS_BETWEEN_LINES:
                 said = time.monotonic()
-                console.print(f"{line}  {done:,} of {total:,}", highlight=False)
+                console.print(f"{line}{_counted(done, total)}{_left(event)}", highlight=False)
+    console.print(
+        f"{output / result}: done. What it can do is in {output / 'sheets'}.", highlight=False, soft_wrap=True
+    )
 
 
-def _told(event: Tick | Preparing) -> tuple[int, int, str]:
+def _told(event: Tick | Preparing) -> tuple[int, int | None, str]:
     """Return how much is done, of how much, and the rest in words."""
     from impasto.training.runs import Preparing
 
     if isinstance(event, Preparing):
-        return event.done, event.total or 1, event.what
+        return event.done, event.total, event.what
     rate = event.progress.samples / max(event.progress.seconds, 1e-9)
-    left = timedelta(seconds=round((event.steps - event.progress.step) * event.progress.seconds / event.progress.step))
-    return event.progress.step, event.steps, f"loss {event.loss:.4f}  {rate:.1f} pictures/s  {left} left"
+    return event.progress.step, event.steps, f"loss {event.loss:.4f}  {rate:.1f} pictures/s"
+
+
+def _counted(done: int, total: int | None) -> str:
+    return "" if total is None else f"  {done:,} of {total:,}"
+
+
+def _left(event: Tick | Preparing) -> str:
+    from impasto.training.runs import Preparing
+
+    if isinstance(event, Preparing):
+        return ""
+    seconds = (event.steps - event.progress.step) * event.progress.seconds / event.progress.step
+    return f"  {timedelta(seconds=round(seconds))} left"
