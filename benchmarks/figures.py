@@ -119,7 +119,7 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
     p, shrink = hits / n, 1 + Z**2 / n
     middle = (p + Z**2 / (2 * n)) / shrink
     half = Z / shrink * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half))  # rounding must not leave p outside
 
 
 def share(

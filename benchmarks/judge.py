@@ -88,6 +88,7 @@ def default_plan(steps: int = STEPS, seed: int = 0, **choices: object) -> JudgeP
         "checkpoint_every": 250,
         "sheet_every": 500,
         "keep": 1,
+        "channels_last": False,
     }
     return JudgePlan.parse({**fields, **choices}, "The judge's plan")
 
@@ -199,7 +200,7 @@ class JudgeTask:
         """Prepare training on `data`, whose rows have concepts of the plan."""
         self.plan, self.data = plan, data
         network = fresh(lambda: _network(plan), plan.seed, "judge", zeros=("conv2",))
-        self.modules = nn.ModuleDict({"judge": network.to(memory_format=torch.channels_last)})  # type: ignore[call-overload]  # torch's own overloads lack it
+        self.modules = nn.ModuleDict({"judge": network})
         self.identity = digest({"plan": plan.plain(), "rows": data.use.plain()})
         self._images = small(data.train.images, plan.size)
         self._concepts, self._styles = labels(plan, data.train)
@@ -210,7 +211,7 @@ class JudgeTask:
         rows = shuffled(self.plan.seed, seen, stage.batch, len(self._images))
         pictures = augmented(self.plan, self._images[rows], generator(self.plan.seed, "augment", step))
         with autocast(self.plan.precision, pictures.device):
-            opinion = self.modules["judge"](pictures.contiguous(memory_format=torch.channels_last))
+            opinion = self.modules["judge"](pictures)
         smoothing, styles = self.plan.smoothing, self._styles[rows]
         concept = F.cross_entropy(opinion.concepts.float(), self._concepts[rows], label_smoothing=smoothing)
         style = F.cross_entropy(opinion.styles.float(), styles, label_smoothing=smoothing, reduction="sum")
