@@ -146,7 +146,7 @@ def test_a_picture_is_saved_with_its_recipe(model: Model, tmp_path: Path) -> Non
     *_, last = model.steps(png.read_recipe(tmp_path / "fox.png"))
     assert same(model.pictures(last)[0], picture)
     with pytest.raises(InvalidInput, match=r"\.png"):
-        picture.save(tmp_path / "fox.jpg")
+        picture.save(tmp_path / "fox.bmp")
 
 
 @pytest.mark.parametrize(

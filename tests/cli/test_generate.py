@@ -129,3 +129,23 @@ def test_the_first_free_name(tmp_path: Path) -> None:
     for name in ("a.png", "a-2.png"):
         (tmp_path / name).touch()
     assert _free(tmp_path / "a.png") == tmp_path / "a-3.png"
+
+
+def test_formats(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "fox", "--model", folder, "-o", "out.jpg") == ["out.jpg"]
+    assert run(capsys, "fox", "--model", folder, "--seed", "1", "--format", "webp") == ["fox-1.webp"]
+    for path in ("out.jpg", "fox-1.webp"):
+        assert png.read_recipe(Path(path)).prompt == "fox"
+    assert main(["generate", "fox", "--model", folder, "-o", "out.png", "--format", "jpg"]) == 2
+    assert ".jpg, which --format asks for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("metadata", ["private", "none"])
+def test_names_and_sheets_tell_no_more_than_the_files(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], metadata: str
+) -> None:
+    paths = run(capsys, "secret fox", "--model", folder, "--seed", "4", "-n", "2", "--metadata", metadata)
+    kept = [f"picture{k}.recipe.json" for k in ("", "-2")] if metadata == "private" else []
+    assert sorted(paths) == sorted(["picture.png", "picture-2.png", "picture-sheet.png", *kept])
+    for path in tmp_path.glob("*.png"):
+        assert b"secret" not in path.read_bytes()

@@ -26,8 +26,20 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "generate": Command("impasto.cli.generate:generate", "Make pictures from a prompt."),
+    "reproduce": Command(
+        "impasto.cli.reproduce:reproduce",
+        "Make a picture again from what its file says, and say whether every pixel is the same.",
+    ),
     "corpus": Command("impasto.cli.corpus:app", "Build, look at and verify a corpus."),
     "train": Command("impasto.cli.train:app", "Train a model from a plan."),
+    "convert": Command(
+        "impasto.cli.convert:convert",
+        "Write a model in another layout: one file as Stable Diffusion was released (ldm), or a folder (diffusers).",
+    ),
+    "inspect": Command(
+        "impasto.cli.inspect:inspect",
+        "Say what a file or folder of weights is: architecture, number formats, sizes, hashes, metadata, receipt.",
+    ),
     "demo": Command("impasto.cli.demo:demo", "Draw a sheet of pictures with Glyph, the model that comes with Impasto."),
 }
 

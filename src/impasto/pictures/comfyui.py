@@ -58,7 +58,7 @@ def _last_sampler(graph: Graph) -> Node | None:
 
 def _is_sampler(node: Node) -> bool:
     inputs = node["inputs"]
-    return {"steps", "positive"} <= inputs.keys() or node["class_type"].startswith("SamplerCustom")
+    return {"steps", "positive"} <= set(inputs) or str(node["class_type"]).startswith("SamplerCustom")
 
 
 def _upstream(graph: Graph, start: str) -> Iterator[Node]:

@@ -1,8 +1,9 @@
-"""From a recipe to a picture: words to context, noise to latents step by step, latents to pixels."""
+"""A model that makes pictures: words to context, noise to latents step by step, latents to pixels."""
 
 from __future__ import annotations
 
 import os
+import platform
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import impasto
 from impasto.diffusion.denoisers import DENOISERS, Denoiser
 from impasto.diffusion.guidance import Guided
 from impasto.diffusion.noise import ImageNoise
@@ -23,12 +25,13 @@ from impasto.errors import InvalidInput, InvalidRecipe, NotFound, PictureFailed
 from impasto.models.clip import CLIPTextEncoder
 from impasto.models.specs import ModelSpec
 from impasto.models.tokenizer import CLIPTokenizer
-from impasto.pictures import png
+from impasto.pictures import metadata
+from impasto.pictures.origin import Commitment, Origin, Telling
 from impasto.recipe import MAX_SEED, Recipe
 from impasto.weights.checkpoint import About
 from impasto.weights.load import Networks, load_folder
 
-PACKAGED = Path(__file__).parent
+PACKAGED = Path(__file__).parents[1]
 NAMES = ("glyph",)
 """Models that come with Impasto, each a folder in the package."""
 
@@ -81,20 +84,24 @@ def _folder(model: str | os.PathLike[str]) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Pixels and what determined them."""
+    """Pixels, what determined them, and where."""
 
     image: Image.Image
     recipe: Recipe
+    origin: Origin
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a PNG file with the recipe inside.
+    def save(self, path: str | os.PathLike[str], telling: Telling = "full") -> Commitment | None:
+        """Write a PNG, JPEG or WebP file, by the ending of `path`, with the recipe inside.
+
+        Args:
+            path: of the file.
+            telling: `full` writes the recipe; `private` a seal of it, whose opening is returned for the maker to keep;
+                `none` nothing.
 
         Raises:
-            InvalidInput: `path` does not end in `.png`.
+            InvalidInput: no such format, or one that has no room for that much text.
         """
-        if Path(path).suffix.lower() != ".png":
-            raise InvalidInput(f"{os.fspath(path)!r} does not end in .png, the one format that pictures are saved in.")
-        png.save(self.image, Path(path), self.recipe)
+        return metadata.save(self.image, Path(path), self.recipe, origin=self.origin, telling=telling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +336,19 @@ class Model:
     def pictures(self, progress: Progress) -> list[Picture]:
         """Return the pictures of the last step's `progress`; of an earlier one, what they are by then."""
         images = self.decode(progress.latents)
-        return [Picture(image, recipe) for image, recipe in zip(images, progress.recipes, strict=True)]
+        origin = self.origin(batch=len(images))
+        return [Picture(image, recipe, origin) for image, recipe in zip(images, progress.recipes, strict=True)]
+
+    def origin(self, batch: int = 1) -> Origin:
+        """Return where this makes its pictures, `batch` at a time."""
+        return Origin(
+            impasto=impasto.__version__,
+            torch=torch.__version__,
+            device=self.device.type,
+            processor=f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+            threads=torch.get_num_threads(),
+            batch=batch,
+        )
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image.Image]:

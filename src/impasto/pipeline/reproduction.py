@@ -1,0 +1,144 @@
+"""A picture made again from what its file says, and what may keep it from being the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from PIL import Image
+
+from impasto.errors import InvalidRecipe
+from impasto.pictures import formats, infotext
+from impasto.pictures.compare import Difference, difference
+from impasto.pictures.metadata import Said
+from impasto.pictures.origin import Commitment, Origin, pixels_digest
+from impasto.pipeline.model import Model, Picture
+from impasto.recipe import Recipe
+
+LOSSY = (".jpg", ".jpeg")
+
+
+@contextmanager
+def as_many_threads(threads: int) -> Iterator[None]:
+    """Let torch use as many threads as a picture was made with, where this machine has them, and set it back after."""
+    before = torch.get_num_threads()
+    try:
+        if threads <= (os.cpu_count() or 1):
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def again(said: Said, model: Model) -> Picture:
+    """Make the picture that says `said` again with `model`, and with as many threads as it was made with.
+
+    Raises:
+        InvalidRecipe: see `rebuilt`.
+    """
+    recipe = rebuilt(said, model)
+    with as_many_threads(said.origin.threads if said.origin else torch.get_num_threads()):
+        *_, last = model.steps(recipe, any_model=True)
+        return model.pictures(last)[0]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a picture that was made again compares with its file.
+
+    Attributes:
+        apart: how far; None when the sizes differ.
+        reasons: known to keep them apart, in words; where the pictures are identical there are none.
+    """
+
+    apart: Difference | None
+    reasons: tuple[str, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every pixel is the same."""
+        return self.apart is not None and self.apart.none
+
+
+def opened(said: Said, commitment: Commitment) -> Recipe:
+    """Return the recipe that `commitment` keeps for the picture that says `said`.
+
+    Raises:
+        InvalidRecipe: the picture's seal is not that of `commitment`.
+    """
+    if said.seal != commitment.seal:
+        raise InvalidRecipe(f"The picture carries the seal {said.seal}, not {commitment.seal}: this is another recipe.")
+    return commitment.recipe
+
+
+def rebuilt(said: Said, model: Model) -> Recipe:
+    """Return the recipe that the picture names or, from another program's text, the likeliest one for `model`.
+
+    Raises:
+        InvalidRecipe: the file says nothing, keeps its recipe to itself, or means what no recipe can.
+    """
+    if said.recipe:
+        return said.recipe
+    if said.seal:
+        raise InvalidRecipe("The picture keeps its recipe to itself. Give the file that its maker kept: --recipe.")
+    if not said.infotext:
+        raise InvalidRecipe("The picture says nothing of how it was made.")
+    return model.recipe(said.infotext.prompt, **infotext.choices(said.infotext))
+
+
+def judge(path: Path, said: Said, picture: Picture) -> Verdict:
+    """Compare the file at `path`, which says `said`, with `picture`, made again."""
+    file = formats.open_image(path)
+    apart = difference(file, _as_saved(picture.image, path))
+    if apart is not None and apart.none:
+        return Verdict(apart, ())
+    return Verdict(apart, tuple(_reasons(path, file, said, picture)))
+
+
+def _as_saved(image: Image.Image, path: Path) -> Image.Image:
+    """Return `image` as it is once saved in the format of `path`, which may lose something."""
+    if path.suffix.lower() not in LOSSY:
+        return image
+    with TemporaryDirectory() as folder:
+        again = Path(folder) / f"again{path.suffix.lower()}"
+        formats.save(image, again)
+        return formats.open_image(again)
+
+
+def _reasons(path: Path, file: Image.Image, said: Said, picture: Picture) -> Iterator[str]:
+    if file.size != picture.image.size:
+        yield f"the file is {file.width}x{file.height}, the recipe gives {picture.image.width}x{picture.image.height}"
+    if said.recipe and said.recipe.model_digest != picture.recipe.model_digest:
+        yield (
+            f"another model: made with {said.recipe.model_name} ({said.recipe.model_digest}), "
+            f"made again with {picture.recipe.model_name} ({picture.recipe.model_digest})"
+        )
+    if said.recipe and said.recipe.dtype != picture.recipe.dtype:
+        yield f"another number format: {said.recipe.dtype} then, {picture.recipe.dtype} now"
+    if said.infotext and not said.recipe:
+        yield f"made by {said.infotext.program}, whose text leaves things open and whose noise may differ"
+    if path.suffix.lower() in LOSSY:
+        yield f"{path.suffix} does not keep every pixel, and other encoders keep others"
+    if said.origin:
+        yield from _changes(said.origin, picture.origin)
+        if said.origin.pixels and path.suffix.lower() not in LOSSY and said.origin.pixels != pixels_digest(file):
+            yield "the file's pixels were changed after it was made"
+
+
+def _changes(then: Origin, now: Origin) -> Iterator[str]:
+    words = {
+        "impasto": "another version of Impasto",
+        "torch": "another version of torch",
+        "device": "another kind of device",
+        "processor": "another processor",
+        "threads": "another number of threads",
+        "batch": "another number of pictures made together",
+    }
+    for name, what in words.items():
+        if getattr(then, name) != getattr(now, name):
+            yield f"{what}: {getattr(then, name)} then, {getattr(now, name)} now"
