@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated
 
+import torch
 from pydantic import Field
 
 from impasto.models.specs import ModelSpec
@@ -16,6 +17,8 @@ from impasto.models.tokenizer import CLIPTokenizer
 from impasto.receipt import Receipt
 from impasto.schema import Frozen, digest
 from impasto.weights.files import TensorFile
+
+NOTICES = ("ATTRIBUTION", "LICENSE", "NOTICE")
 
 
 class Settings(Frozen):
@@ -41,10 +44,12 @@ class Component:
     Attributes:
         file: where its tensors are.
         names: (parameter of ours) -> (name in the file).
+        called: what a parameter of ours that is missing would be called in the file.
     """
 
     file: TensorFile
     names: Mapping[str, str]
+    called: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,8 @@ class Checkpoint:
         tokenizer: how its text encoder reads.
         components: weights of `text_encoder`, `unet` and `vae`.
         receipt: what it was made from, where that is known.
+        extras: tensors in the files that are no part of it, left out on purpose.
+        notices: texts that have to go with it wherever it goes, by file name (`NOTICES`).
     """
 
     about: About
@@ -64,6 +71,8 @@ class Checkpoint:
     tokenizer: CLIPTokenizer
     components: Mapping[str, Component]
     receipt: Receipt | None = None
+    extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    notices: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def component_digests(self) -> dict[str, str]:

@@ -10,12 +10,13 @@ import hashlib
 import json
 import math
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
+from typing_extensions import Self
 
 from impasto.errors import InvalidInput, NotFound, UnreadableWeights
 from impasto.files import written_whole
@@ -48,42 +49,98 @@ DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor as the header describes it; `start` and `end` count bytes from the start of the file."""
+    """Where a tensor lies.
+
+    Attributes:
+        dtype: of its numbers.
+        shape: its sides.
+        start: first byte, from the start of the file.
+        end: byte after the last.
+        strides: numbers from one element to the next along each side, where they do not simply follow one another.
+        source: which file, where there are several.
+    """
 
     dtype: torch.dtype
     shape: tuple[int, ...]
     start: int
     end: int
+    strides: tuple[int, ...] | None = None
+    source: int = 0
+
+    def without_ones(self, count: int) -> Entry:
+        """Return this without its last `count` sides, if they are all 1; else this as it is."""
+        if self.shape[-count:] != (1,) * count:
+            return self
+        return replace(self, shape=self.shape[:-count], strides=self.strides[:-count] if self.strides else None)
+
+    def part(self, index: int, count: int) -> Entry:
+        """Return one of `count` equal parts along the first side; this as it is if that cannot be."""
+        if not self.shape or self.shape[0] % count:
+            return self
+        shape = (self.shape[0] // count, *self.shape[1:])
+        row = self.strides[0] if self.strides else math.prod(self.shape[1:])
+        start = self.start + index * shape[0] * row * self.dtype.itemsize
+        size = self.end - self.start - (count - 1) * shape[0] * row * self.dtype.itemsize
+        return replace(self, shape=shape, start=start, end=start + size)
 
 
 class TensorFile(Mapping[str, torch.Tensor]):
-    """The tensors of a safetensors file by name, memory-mapped: no bytes are read before they are used.
+    """Tensors by name as they lie in a file (or several), memory-mapped: no bytes are read before they are used.
 
     A tensor taken from here may be changed in memory; the file never changes with it.
 
     Attributes:
-        path: of the file.
-        entries: the tensors as the header describes them.
+        path: of the file; of the first of several.
+        entries: where the tensors lie.
         metadata: the header's own strings.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Check the header of the file at `path` and map it.
+    def __init__(self, path: Path, header: tuple[Mapping[str, Entry], Mapping[str, str]] | None = None) -> None:
+        """Check the header of the safetensors file at `path` and map it.
+
+        Args:
+            path: of the file.
+            header: entries and metadata of a file of another kind, already checked against its size.
 
         Raises:
             NotFound: no such file.
             UnreadableWeights: not a well-formed safetensors file.
         """
         self.path = path
-        self.entries, self.metadata = read_header(path)
+        self.entries: Mapping[str, Entry]
+        self.metadata: Mapping[str, str]
+        self.entries, self.metadata = header or read_header(path)
         with path.open("rb") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._sources = [(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that the tensors lie in."""
+        return tuple(path for path, _ in self._sources)
+
+    def viewed(self, entries: Mapping[str, Entry]) -> Self:
+        """Return the same files with other `entries`, which must lie within them."""
+        view = object.__new__(type(self))
+        view.path, view.entries, view.metadata, view._sources = self.path, entries, self.metadata, self._sources
+        return view
+
+    @classmethod
+    def joined(cls, parts: Sequence[TensorFile]) -> TensorFile:
+        """Return the tensors of all `parts`, of which none may name what another does."""
+        entries: dict[str, Entry] = {}
+        for index, part in enumerate(parts):
+            if twice := entries.keys() & part.entries.keys():
+                raise _unreadable(part.path, f"{min(twice)!r} is also in another part of the same model")
+            entries |= {name: replace(entry, source=index) for name, entry in part.entries.items()}
+        whole = parts[0].viewed(entries)
+        whole._sources = [part._sources[0] for part in parts]
+        return whole
 
     def __getitem__(self, name: str) -> torch.Tensor:
         entry = self.entries[name]
         if entry.start % entry.dtype.itemsize:
             return self.read(name)  # lies unaligned in the file
-        return _tensor(self._bytes, entry, entry.start)
+        return _tensor(self._sources[entry.source][1], entry, entry.start)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -94,26 +151,38 @@ class TensorFile(Mapping[str, torch.Tensor]):
     def read(self, name: str) -> torch.Tensor:
         """Return a copy of tensor `name` that is not tied to the mapping."""
         entry = self.entries[name]
-        content = bytearray(entry.end - entry.start)
-        with self.path.open("rb") as file:
+        path, content = self._sources[entry.source][0], bytearray(entry.end - entry.start)
+        with path.open("rb") as file:
             file.seek(entry.start)
             if file.readinto(content) != len(content):
-                raise UnreadableWeights(f"{self.path} has become shorter since it was opened.")
+                raise UnreadableWeights(f"{path} has become shorter since it was opened.")
         return _tensor(content, entry, 0)
 
     def digest(self, names: Mapping[str, str] | None = None) -> str:
         """Return the `tensors_digest` of the content; `names` gives (name to digest under) -> (name in the file)."""
         names = names if names is not None else {name: name for name in self}
-        entries = ((ours, self.entries[names[ours]]) for ours in sorted(names))
-        with self.path.open("rb") as file:
-            return _digest((ours, e.dtype, e.shape, _pieces(file, e)) for ours, e in entries)
+        entries = ((ours, names[ours], self.entries[names[ours]]) for ours in sorted(names))
+        return _digest((ours, entry.dtype, entry.shape, self._pieces(theirs)) for ours, theirs, entry in entries)
+
+    def _pieces(self, name: str) -> Iterator[bytes | memoryview]:
+        entry = self.entries[name]
+        if entry.strides is not None:
+            yield _content(self.read(name))
+            return
+        with self._sources[entry.source][0].open("rb") as file:
+            file.seek(entry.start)
+            left = entry.end - entry.start
+            while left and (piece := file.read(min(left, 1 << 20))):
+                yield piece
+                left -= len(piece)
 
 
 def _tensor(source: mmap.mmap | bytearray, entry: Entry, offset: int) -> torch.Tensor:
     if entry.start == entry.end:
         return torch.empty(entry.shape, dtype=entry.dtype)
-    flat = torch.frombuffer(source, dtype=entry.dtype, count=math.prod(entry.shape), offset=offset)
-    return flat.reshape(entry.shape)
+    count = (entry.end - entry.start) // entry.dtype.itemsize
+    flat = torch.frombuffer(source, dtype=entry.dtype, count=count, offset=offset)
+    return flat.reshape(entry.shape) if entry.strides is None else flat.as_strided(entry.shape, entry.strides)
 
 
 def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -267,11 +336,3 @@ def _digest(tensors: Iterable[Described]) -> str:
         for piece in pieces:
             state.update(piece)
     return f"sha256:{state.hexdigest()}"
-
-
-def _pieces(file: BinaryIO, entry: Entry) -> Iterator[bytes]:
-    file.seek(entry.start)
-    left = entry.end - entry.start
-    while left and (piece := file.read(min(left, 1 << 20))):
-        yield piece
-        left -= len(piece)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,8 @@ from impasto.models.vae import AutoencoderKL
 from impasto.receipt import Receipt
 from impasto.weights import files
 from impasto.weights.checkpoint import About, Checkpoint, Component, identity
-from impasto.weights.layouts import diffusers
+from impasto.weights.detect import Choices, open_model
+from impasto.weights.layouts import diffusers, ldm
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -56,35 +57,44 @@ class LoadedModel(Networks):
         return self.checkpoint.digest
 
 
-def load_folder(path: Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> LoadedModel:
-    """Load the model in the diffusers folder at `path`, in evaluation mode and without gradients.
+def load_model(
+    path: Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu", choices: Choices | None = None
+) -> LoadedModel:
+    """Load the model at `path`, a folder or a single file, in evaluation mode and without gradients.
 
     Args:
-        path: of the folder.
+        path: of the folder or file; what it is is decided by its content.
         dtype: of the networks; by itself as in the files, which then stay mapped instead of being read.
         device: that the networks are to be on.
+        choices: what to read, where the files leave a choice.
 
     Raises:
-        NotFound: there is no such folder, or a file that should be in it is not.
+        NotFound: there is no such folder or file, or a file that should be in it is not.
         InvalidInput: a file in it that should be JSON is not, or not of the right content.
         WeightsError: its weights or configurations cannot be used.
     """
+    return build(open_model(path, choices), dtype, device)
+
+
+def load_folder(path: Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> LoadedModel:
+    """Load the model in the diffusers folder at `path`; see `load_model`."""
     if not diffusers.is_folder(path):
         raise NotFound(f"There is no model in {path}: a folder with {diffusers.INDEX} is needed.")
-    return build(diffusers.read(path), dtype, device)
+    return load_model(path, dtype, device)
 
 
 def build(checkpoint: Checkpoint, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> LoadedModel:
-    """Build the networks of `checkpoint`; see `load_folder`."""
+    """Build the networks of `checkpoint`; see `load_model`."""
     spec, parts = checkpoint.spec, checkpoint.components
-    return LoadedModel(
-        spec,
-        checkpoint.tokenizer,
-        load_module(lambda: CLIPTextEncoder(spec.text), parts["text_encoder"], dtype, device),
-        load_module(lambda: UNet(spec.unet), parts["unet"], dtype, device),
-        load_module(lambda: AutoencoderKL(spec.vae), parts["vae"], dtype, device),
-        checkpoint,
-    )
+    text_encoder = _empty(lambda: CLIPTextEncoder(spec.text))
+    unet = _empty(lambda: UNet(spec.unet))
+    vae = _empty(lambda: AutoencoderKL(spec.vae))
+    modules = {"text_encoder": text_encoder, "unet": unet, "vae": vae}
+    for path in dict.fromkeys(component.file.path for component in parts.values()):
+        _check(path, [(modules[name], part) for name, part in parts.items() if part.file.path == path])
+    for name, module in modules.items():
+        _fill(module, parts[name], dtype, device)
+    return LoadedModel(spec, checkpoint.tokenizer, text_encoder, unet, vae, checkpoint)
 
 
 def load_module(
@@ -95,9 +105,17 @@ def load_module(
     Raises:
         KeyMismatch: the tensors are not exactly the network's.
     """
+    module = _empty(make)
+    _check(component.file.path, [(module, component)])
+    return _fill(module, component, dtype, device)
+
+
+def _empty(make: Callable[[], M]) -> M:
     with torch.device("meta"), _Unfilled():
-        module = make()
-    _check(module, component)
+        return make()
+
+
+def _fill(module: M, component: Component, dtype: torch.dtype | None, device: torch.device | str) -> M:
     tensors = {name: _tensor(component.file, theirs, dtype, device) for name, theirs in component.names.items()}
     module.load_state_dict(tensors, strict=True, assign=True)
     return module.eval().requires_grad_(False)
@@ -119,18 +137,21 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **values)
 
 
-def _check(module: nn.Module, component: Component) -> None:
-    entries = {name: component.file.entries[theirs] for name, theirs in component.names.items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    unknown = [component.names[name] for name in entries if name not in wanted]
-    missing = [name for name in wanted if name not in entries]
-    misshapen = [
-        f"{component.names[name]}: {entries[name].shape} for {shape}"
-        for name, shape in wanted.items()
-        if name in entries and entries[name].shape != shape
-    ]
+def _check(path: Path, parts: Iterable[tuple[nn.Module, Component]]) -> None:
+    """Compare what the file at `path` holds with all networks that it is to fill."""
+    unknown, missing, misshapen = [], [], []
+    for module, component in parts:
+        entries = {name: component.file.entries[theirs] for name, theirs in component.names.items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        unknown += [component.names[name] for name in entries if name not in wanted]
+        missing += [component.called(name) for name in wanted if name not in entries]
+        misshapen += [
+            f"{component.names[name]}: {entries[name].shape} for {shape}"
+            for name, shape in wanted.items()
+            if name in entries and entries[name].shape != shape
+        ]
     if unknown or missing or misshapen:
-        raise KeyMismatch(str(component.file.path), unknown, missing, misshapen)
+        raise KeyMismatch(str(path), unknown, missing, misshapen)
 
 
 def _tensor(file: files.TensorFile, name: str, dtype: torch.dtype | None, device: torch.device | str) -> torch.Tensor:
@@ -171,7 +192,7 @@ def save_folder(
     try:
         diffusers.write(temporary, about, networks.spec, networks.tokenizer, tensors)
         if receipt:
-            filled = Receipt.parse({**receipt.plain(), "identity": digest, "components": components}, "The receipt")
+            filled = _filled(receipt, digest, components)
             write_text(temporary / diffusers.RECEIPT, filled.canonical().decode("utf-8") + "\n")
         for name, text in (notices or {}).items():
             write_text(temporary / name, text)
@@ -179,6 +200,45 @@ def save_folder(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return digest
+
+
+def save_file(
+    path: Path,
+    networks: Networks,
+    about: About,
+    *,
+    dtype: torch.dtype | None = None,
+    receipt: Receipt | None = None,
+    extras: Mapping[str, torch.Tensor] | None = None,
+    notices: Mapping[str, str] | None = None,
+) -> str:
+    """Write a model as one safetensors file in the layout of Stable Diffusion's own, and return its digest.
+
+    Args:
+        path: of the file; replaced whole if it is there.
+        networks: what to write.
+        about: name and settings.
+        dtype: to write the weights in; by itself as they are.
+        receipt: what the model was made from; its `identity` and `components` are filled in.
+        extras: further tensors to write as they are, such as those that reading such a file left out.
+        notices: texts that go with the weights (`ATTRIBUTION`, `LICENSE`), by file name; here in the file's header.
+
+    Raises:
+        InvalidInput: a folder is at `path`, or a tokenizer that the file cannot carry.
+    """
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder; the model is one file. Write to {path / 'model.safetensors'}.")
+    parts = _tensors(networks, dtype)
+    components = _component_digests(parts)
+    digest = identity(networks.spec, networks.tokenizer, components)
+    filled = receipt and _filled(receipt, digest, components)
+    metadata = ldm.metadata(about, networks.spec, networks.tokenizer, filled, notices)
+    files.save(path, {**ldm.tensors(networks.spec, parts), **(extras or {})}, metadata)
+    return digest
+
+
+def _filled(receipt: Receipt, digest: str, components: Mapping[str, str]) -> Receipt:
+    return Receipt.parse({**receipt.plain(), "identity": digest, "components": components}, "The receipt")
 
 
 def _tensors(networks: Networks, dtype: torch.dtype | None = None) -> dict[str, dict[str, torch.Tensor]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from impasto.errors import InvalidInput, NotFound, UnsupportedConfig
+from impasto.errors import InvalidInput, KeyMismatch, NotFound, UnsupportedConfig
 from impasto.files import write_text
 from impasto.models.clip import CLIPTextConfig
 from impasto.models.specs import ModelSpec
@@ -24,8 +24,11 @@ from impasto.models.tokenizer import CLIPTokenizer
 from impasto.models.unet import UNetConfig
 from impasto.models.vae import VAEConfig
 from impasto.receipt import Receipt
+from impasto.schema import read_json
 from impasto.weights import files
-from impasto.weights.checkpoint import About, Checkpoint, Component
+from impasto.weights.checkpoint import NOTICES, About, Checkpoint, Component
+from impasto.weights.containers import open_tensors
+from impasto.weights.layouts.shapes import Shapes
 from impasto.weights.layouts.tables import Config, ConfigTable, Field
 
 WRITTEN_FOR = "0.35.0"
@@ -38,6 +41,7 @@ class ComponentLayout:
 
     Attributes:
         weights: name of the weights file in the component's folder.
+        old_weights: its name before safetensors, for folders that have nothing else.
         table: of its config.json.
         prefix: that its tensors' names carry in files, and may lack in some.
         renames: (pattern of an old name, name now), tried in order.
@@ -45,6 +49,7 @@ class ComponentLayout:
     """
 
     weights: str
+    old_weights: str
     table: ConfigTable
     prefix: str = ""
     renames: tuple[tuple[str, str], ...] = ()
@@ -54,6 +59,10 @@ class ComponentLayout:
         """Return (name of ours) -> (name in the file) for the names in a file."""
         kept = [name for name in theirs if not (self.dropped and re.fullmatch(self.dropped, name))]
         return {self._ours(name): name for name in kept}
+
+    def called(self, ours: str) -> str:
+        """Return what a parameter of ours is called in files that are written."""
+        return self.prefix + ours
 
     def _ours(self, name: str) -> str:
         name = name.removeprefix(self.prefix)
@@ -304,13 +313,23 @@ OLD_ATTENTION = (
 COMPONENTS = {
     "text_encoder": ComponentLayout(
         weights="model.safetensors",
+        old_weights="pytorch_model.bin",
         table=TEXT_ENCODER,
         prefix="text_model.",  # transformers 5 leaves it out, and reads both
         dropped=r"(text_model\.)?embeddings\.position_ids",  # 0, 1, 2, ...: a buffer, not a weight
     ),
-    "unet": ComponentLayout(weights="diffusion_pytorch_model.safetensors", table=UNET),
-    "vae": ComponentLayout(weights="diffusion_pytorch_model.safetensors", table=VAE, renames=OLD_ATTENTION),
+    "unet": ComponentLayout(
+        weights="diffusion_pytorch_model.safetensors", old_weights="diffusion_pytorch_model.bin", table=UNET
+    ),
+    "vae": ComponentLayout(
+        weights="diffusion_pytorch_model.safetensors",
+        old_weights="diffusion_pytorch_model.bin",
+        table=VAE,
+        renames=OLD_ATTENTION,
+    ),
 }
+
+SHARD = r"-\d{5}-of-\d{5}"
 
 PIPELINES = (
     "StableDiffusionPipeline",
@@ -326,40 +345,37 @@ def is_folder(path: Path) -> bool:
     return (path / INDEX).is_file()
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: Path, variant: str | None = None) -> Checkpoint:
     """Open the diffusers folder at `path`; no weights are read yet.
 
+    Args:
+        path: of the folder.
+        variant: of the weights, such as fp16 for `model.fp16.safetensors`; components that do not have it give their
+            plain ones. By itself the plain ones, or the only ones there are.
+
     Raises:
-        NotFound: a file that should be there is not.
+        NotFound: a file that should be there is not, or no component has the variant.
         InvalidInput: a file that should be JSON is not.
         UnsupportedConfig: a configuration asks for what is not built here.
         UnreadableWeights: a weights file is not well formed.
     """
-    index = _read_json(path / INDEX)
+    index = read_json(path / INDEX)
     if (kind := index.get("_class_name")) not in PIPELINES:
         raise UnsupportedConfig(str(path / INDEX), [f"_class_name: {kind!r}; supported are {', '.join(PIPELINES)}"])
-    about = About.parse(_read_json(path / ABOUT), str(path / ABOUT)) if (path / ABOUT).is_file() else None
-    receipt = Receipt.parse(_read_json(path / RECEIPT), str(path / RECEIPT)) if (path / RECEIPT).is_file() else None
+    about = About.parse(read_json(path / ABOUT), str(path / ABOUT)) if (path / ABOUT).is_file() else None
+    receipt = Receipt.parse(read_json(path / RECEIPT), str(path / RECEIPT)) if (path / RECEIPT).is_file() else None
     tokenizer = CLIPTokenizer.read_folder(path / "tokenizer")
     spec = _read_spec(path, about.name if about else path.resolve().name, tokenizer)
-    components = {name: _open(path / name, layout) for name, layout in COMPONENTS.items()}
-    return Checkpoint(about or About(name=spec.name), spec, tokenizer, components, receipt)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFound(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InvalidInput(f"{path} should hold a JSON object, not {content!r:.80}.")
-    return content
+    if variant and not any(variant in _weights(path / name, layout) for name, layout in COMPONENTS.items()):
+        there = {found or "plain" for name, layout in COMPONENTS.items() for found in _weights(path / name, layout)}
+        raise NotFound.among("variant", variant, there)
+    components = {name: _open(path / name, layout, variant) for name, layout in COMPONENTS.items()}
+    notices = {name: (path / name).read_text("utf-8", "replace") for name in NOTICES if (path / name).is_file()}
+    return Checkpoint(about or About(name=spec.name), spec, tokenizer, components, receipt, notices=notices)
 
 
 def _read_spec(path: Path, name: str, tokenizer: CLIPTokenizer) -> ModelSpec:
-    configs = {part: _read_json(path / part / "config.json") for part in COMPONENTS}
+    configs = {part: read_json(path / part / "config.json") for part in COMPONENTS}
     values = {part: layout.table.read(configs[part], str(path / part)) for part, layout in COMPONENTS.items()}
     scheduler = path / "scheduler" / "scheduler_config.json"
     unet = UNetConfig.parse(values["unet"], str(path / "unet"))
@@ -372,14 +388,77 @@ def _read_spec(path: Path, name: str, tokenizer: CLIPTokenizer) -> ModelSpec:
         "text": text,
         "tokenizer": "clip" if len(tokenizer) == CLIP_VOCABULARY else "merges.txt",
         "resolution": (configs["unet"].get("sample_size") or 64) * vae.factor,
-        **SCHEDULER.read(_read_json(scheduler), str(scheduler)),
+        **SCHEDULER.read(read_json(scheduler), str(scheduler)),
     }
     return ModelSpec.parse(plain, str(path))
 
 
-def _open(folder: Path, layout: ComponentLayout) -> Component:
-    file = files.load(folder / layout.weights)
-    return Component(file, layout.names(file))
+def _open(folder: Path, layout: ComponentLayout, variant: str | None = None) -> Component:
+    found = _weights(folder, layout)
+    if not found:
+        raise NotFound(f"No weights in {folder}: {layout.weights} should be there.")
+    chosen = variant if variant in found else None
+    if chosen not in found and len(found) > 1:
+        raise NotFound(f"No plain weights in {folder}. Choose a variant: {', '.join(sorted(map(str, found)))}.")
+    path = found.get(chosen) or next(iter(found.values()))
+    file = _joined(path) if path.suffix == ".json" else open_tensors(path)
+    return Component(file, layout.names(file), layout.called)
+
+
+def _weights(folder: Path, layout: ComponentLayout) -> dict[str | None, Path]:
+    """Return the weights in a component's `folder`, whole or their index, by variant; None is the plain one."""
+    found: dict[str | None, Path] = {}
+    for name in (layout.weights, layout.old_weights):
+        stem, suffix = name.rsplit(".", 1)
+        for path in sorted(folder.glob(f"{stem}*")):
+            whole = re.fullmatch(rf"{stem}(?:\.([\w-]+))?\.{suffix}(?:\.index(?:\.([\w-]+))?\.json)?", path.name)
+            if whole and not re.search(SHARD, path.name):
+                found.setdefault(whole[1] or whole[2], path)
+    return found
+
+
+def _joined(index: Path) -> files.TensorFile:
+    """Open the shards that `index` lists, which are files beside it."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise InvalidInput(f"{index} should hold a weight_map, from names of tensors to names of files.")
+    shards = sorted(set(names.values()))
+    if outside := [shard for shard in shards if Path(shard).name != shard or "\\" in shard]:
+        raise InvalidInput(f"{index} names {outside[0]!r}, which is not a file beside it.")
+    file = files.TensorFile.joined([open_tensors(index.parent / shard) for shard in shards])
+    if file.entries.keys() != names.keys():
+        raise KeyMismatch(str(index), file.entries.keys() - names.keys(), names.keys() - file.entries.keys())
+    return file
+
+
+def read_vae(folder: Path, variant: str | None = None) -> tuple[VAEConfig, Component]:
+    """Open the autoencoder in the `vae` folder of a model.
+
+    Raises:
+        NotFound: a file that should be there is not.
+        InvalidInput: its configuration is not JSON, or not of the right content.
+        WeightsError: its configuration asks for what is not built here, or its weights are not well formed.
+    """
+    config = VAEConfig.parse(VAE.read(read_json(folder / "config.json"), str(folder)), str(folder))
+    return config, _open(folder, COMPONENTS["vae"], variant)
+
+
+def read_vae_file(file: files.TensorFile) -> tuple[VAEConfig, Component]:
+    """Open an autoencoder of which only the weights are there; its shape is read from theirs.
+
+    Raises:
+        UnsupportedConfig: they are not an autoencoder's.
+    """
+    shapes, block = Shapes(file.path, file.entries), "encoder.down_blocks.{}.resnets.0.conv1.weight"
+    config = {
+        "in_channels": shapes("encoder.conv_in.weight", 4)[1],
+        "out_channels": shapes("decoder.conv_out.weight", 4)[0],
+        "block_out_channels": [shapes(block.format(n), 4)[0] for n in range(shapes.count(block))],
+        "layers_per_block": shapes.count("encoder.down_blocks.0.resnets.{}.conv1.weight"),
+        "latent_channels": shapes("decoder.conv_in.weight", 4)[1],
+    }
+    layout = COMPONENTS["vae"]
+    return VAEConfig.parse(config, str(file.path)), Component(file, layout.names(file), layout.called)
 
 
 def write(

@@ -1,0 +1,87 @@
+"""`impasto inspect`: what a file of weights is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from impasto.weights.checkpoint import Checkpoint
+    from impasto.weights.description import File
+
+LONGEST = 200  # characters of a metadata value that are shown
+
+
+def inspect(path: Path, /, *, as_json: bool = False) -> None:
+    """Say what a file or folder of weights is: architecture, number formats, sizes, hashes, metadata, receipt.
+
+    Nothing in the file is run, whatever it is.
+
+    Args:
+        path: the file, or the folder of a model.
+        as_json: print everything as JSON.
+    """
+    from impasto.weights.description import describe
+
+    with Console(stderr=True).status(f"Reading {path} ..."):
+        found = describe(path)
+        plain = found.plain() if as_json else {}
+    if as_json:
+        print(json.dumps(plain, indent=1, ensure_ascii=False))
+        return
+    console = Console()
+    console.print(Text.assemble((str(path), "bold"), f" is {found.what}."), soft_wrap=True)
+    if found.problem:
+        console.print(Text(f"It is not read here. {found.problem}", "red"), soft_wrap=True)
+    if found.checkpoint:
+        _print(console, "Model", _model(found.checkpoint))
+    for file in found.files:
+        _print(console, file.path.name, _file(file))
+
+
+def _print(console: Console, title: str, lines: dict[str, str]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+    for key, value in lines.items():
+        shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}... ({len(value):,} characters)"
+        table.add_row(Text(key), Text(shown, overflow="fold"))  # names out of a file are no markup
+    console.print(table)
+
+
+def _model(checkpoint: Checkpoint) -> dict[str, str]:
+    from impasto.weights.layouts.ldm import architecture
+
+    spec, receipt = checkpoint.spec, checkpoint.receipt
+    made = "not known"
+    if receipt:
+        parents = ", ".join(f"{parent.name} ({parent.role})" for parent in receipt.parents) or "nothing"
+        corpora = ", ".join(f"{use.rows:,} rows of {use.root}" for use in receipt.corpora) or "no corpus known"
+        made = f"{receipt.kind} by {receipt.code}, from {parents}, {corpora}"
+    return {
+        "name": checkpoint.about.name,
+        "architecture": architecture(spec),
+        "predicts": spec.prediction,
+        "pictures": f"{spec.resolution}x{spec.resolution}",
+        "unet": f"{spec.unet.in_channels} channels in, {'-'.join(map(str, spec.unet.block_out_channels))}",
+        "text": f"{spec.text.num_hidden_layers} layers of width {spec.text.hidden_size}",
+        "digest": checkpoint.digest,
+        "made": made,
+        "licence": (receipt and receipt.licence) or "not known",
+        "left out": f"{len(checkpoint.extras)} tensors that are no part of it" if checkpoint.extras else "nothing",
+    }
+
+
+def _file(file: File) -> dict[str, str]:
+    numbers = ", ".join(f"{count:,} of {dtype}" for dtype, count in file.dtypes.items())
+    return {
+        "kind": file.container,
+        "size": f"{file.bytes:,} bytes",
+        "tensors": f"{file.tensors:,} ({numbers} numbers)",
+        "sha256": file.sha256,
+        "short": file.short,
+        **file.metadata,
+    }

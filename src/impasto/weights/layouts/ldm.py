@@ -1,0 +1,615 @@
+"""The single file that Stable Diffusion was released as: all networks' tensors, and no configuration.
+
+Sources: CompVis/stable-diffusion (1.x: `UNetModel`, `AutoencoderKL`, `FrozenCLIPEmbedder`, `LitEma`) and
+Stability-AI/stablediffusion (2.x: `FrozenOpenCLIPEmbedder`, which leaves out the last layer). What shapes do not tell
+(heads, groups of norms, what is predicted) is the family's habit, unless the file was written here: then it says so in
+its metadata, next to the keys of ModelSpec 1.0.1 that other programs read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from impasto.errors import InvalidInput, UnsupportedConfig
+from impasto.models.clip import CLIPTextConfig
+from impasto.models.specs import ModelSpec
+from impasto.models.tokenizer import EOS, PACKAGED_MERGES, CLIPTokenizer
+from impasto.models.unet import UNetConfig
+from impasto.models.vae import VAEConfig
+from impasto.receipt import Receipt
+from impasto.weights.checkpoint import NOTICES, About, Checkpoint, Component
+from impasto.weights.files import Entry, TensorFile
+from impasto.weights.layouts.names import NameTable, Row, within
+from impasto.weights.layouts.shapes import Shapes
+
+Prediction = Literal["epsilon", "v_prediction"]
+
+UNET_RESNET = (
+    Row("norm1", "in_layers.0"),
+    Row("conv1", "in_layers.2"),
+    Row("time_emb_proj", "emb_layers.1"),
+    Row("norm2", "out_layers.0"),
+    Row("conv2", "out_layers.3"),
+    Row("conv_shortcut", "skip_connection"),
+)
+
+UNET_ENDS = (
+    Row("conv_in", "input_blocks.0.0"),
+    Row("time_embedding.linear_1", "time_embed.0"),
+    Row("time_embedding.linear_2", "time_embed.2"),
+    *within(UNET_RESNET, "mid_block.resnets.0.", "middle_block.0."),
+    Row("mid_block.attentions.0", "middle_block.1"),
+    *within(UNET_RESNET, "mid_block.resnets.1.", "middle_block.2."),
+    Row("conv_norm_out", "out.0"),
+    Row("conv_out", "out.2"),
+)
+
+VAE_RESNET = (
+    Row("norm1", "norm1"),
+    Row("conv1", "conv1"),
+    Row("norm2", "norm2"),
+    Row("conv2", "conv2"),
+    Row("conv_shortcut", "nin_shortcut"),
+)
+
+VAE_MID = (
+    *within(VAE_RESNET, "mid_block.resnets.0.", "mid.block_1."),
+    Row("mid_block.attentions.0.group_norm", "mid.attn_1.norm"),
+    # 1x1 convolutions there, linear layers here.
+    Row("mid_block.attentions.0.to_q.weight", "mid.attn_1.q.weight", ones=2),
+    Row("mid_block.attentions.0.to_q", "mid.attn_1.q"),
+    Row("mid_block.attentions.0.to_k.weight", "mid.attn_1.k.weight", ones=2),
+    Row("mid_block.attentions.0.to_k", "mid.attn_1.k"),
+    Row("mid_block.attentions.0.to_v.weight", "mid.attn_1.v.weight", ones=2),
+    Row("mid_block.attentions.0.to_v", "mid.attn_1.v"),
+    Row("mid_block.attentions.0.to_out.0.weight", "mid.attn_1.proj_out.weight", ones=2),
+    Row("mid_block.attentions.0.to_out.0", "mid.attn_1.proj_out"),
+    *within(VAE_RESNET, "mid_block.resnets.1.", "mid.block_2."),
+    Row("conv_in", "conv_in"),
+    Row("conv_norm_out", "norm_out"),
+    Row("conv_out", "conv_out"),
+)
+
+CLIP = tuple(Row(name, name) for name in ("embeddings", "encoder", "final_layer_norm"))
+
+OPEN_CLIP_ENDS = (
+    Row("embeddings.token_embedding", "token_embedding"),
+    Row("embeddings.position_embedding.weight", "positional_embedding"),
+    Row("final_layer_norm", "ln_final"),
+)
+
+OPEN_CLIP_LAYER = (
+    Row("layer_norm1", "ln_1"),
+    Row(tuple(f"self_attn.{x}_proj.weight" for x in "qkv"), "attn.in_proj_weight"),
+    Row(tuple(f"self_attn.{x}_proj.bias" for x in "qkv"), "attn.in_proj_bias"),
+    Row("self_attn.out_proj", "attn.out_proj"),
+    Row("layer_norm2", "ln_2"),
+    Row("mlp.fc1", "mlp.c_fc"),
+    Row("mlp.fc2", "mlp.c_proj"),
+)
+
+
+def unet_table(config: UNetConfig) -> NameTable:
+    """Return the names of the UNet, which numbers its layers and its changes of size through."""
+    return NameTable([*UNET_ENDS, *_going_down(config), *_going_up(config)])
+
+
+def _going_down(config: UNetConfig) -> Iterator[Row]:
+    number = 1
+    for level, attends in enumerate(config.attention):
+        block = f"down_blocks.{level}"
+        for layer in range(config.layers_per_block):
+            yield from within(UNET_RESNET, f"{block}.resnets.{layer}.", f"input_blocks.{number}.0.")
+            if attends:
+                yield Row(f"{block}.attentions.{layer}", f"input_blocks.{number}.1")
+            number += 1
+        if level < len(config.attention) - 1:
+            yield Row(f"{block}.downsamplers.0.conv", f"input_blocks.{number}.0.op")
+            number += 1
+
+
+def _going_up(config: UNetConfig) -> Iterator[Row]:
+    number = 0
+    for place, attends in enumerate(reversed(config.attention)):
+        block = f"up_blocks.{place}"
+        for layer in range(config.layers_per_block + 1):
+            yield from within(UNET_RESNET, f"{block}.resnets.{layer}.", f"output_blocks.{number}.0.")
+            if attends:
+                yield Row(f"{block}.attentions.{layer}", f"output_blocks.{number}.1")
+            number += 1
+        if place < len(config.attention) - 1:
+            yield Row(f"{block}.upsamplers.0.conv", f"output_blocks.{number - 1}.{2 if attends else 1}.conv")
+
+
+def vae_table(config: VAEConfig) -> NameTable:
+    """Return the names of the autoencoder, whose decoder counts its levels from the finest."""
+    rows = [Row("quant_conv", "quant_conv"), Row("post_quant_conv", "post_quant_conv")]
+    for half in ("encoder.", "decoder."):
+        rows += within(VAE_MID, half, half)
+    for level in range(levels := len(config.block_out_channels)):
+        down, up = f"encoder.down_blocks.{level}.", f"decoder.up_blocks.{levels - 1 - level}."
+        for layer in range(config.layers_per_block):
+            rows += within(VAE_RESNET, f"{down}resnets.{layer}.", f"encoder.down.{level}.block.{layer}.")
+        for layer in range(config.layers_per_block + 1):
+            rows += within(VAE_RESNET, f"{up}resnets.{layer}.", f"decoder.up.{level}.block.{layer}.")
+        if level < levels - 1:
+            rows.append(Row(f"{down}downsamplers.0.conv", f"encoder.down.{level}.downsample.conv"))
+        if level:
+            rows.append(Row(f"{up}upsamplers.0.conv", f"decoder.up.{level}.upsample.conv"))
+    return NameTable(rows)
+
+
+def clip_table(_: CLIPTextConfig) -> NameTable:
+    """Return the names of OpenAI's text encoder, which are transformers' and ours."""
+    return NameTable(CLIP)
+
+
+def open_clip_table(config: CLIPTextConfig) -> NameTable:
+    """Return the names of OpenCLIP's text encoder, in which queries, keys and values are one tensor."""
+    rows = list(OPEN_CLIP_ENDS)
+    for layer in range(config.num_hidden_layers):
+        rows += within(OPEN_CLIP_LAYER, f"encoder.layers.{layer}.", f"transformer.resblocks.{layer}.")
+    return NameTable(rows)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the files of one generation of Stable Diffusion have in common.
+
+    Attributes:
+        architecture: its id in ModelSpec, without what is predicted.
+        text: prefix of the text encoder's tensors.
+        text_table: their names after the prefix.
+        tokens: name, after the prefix, of the token vectors; a file with it is of this family.
+        positions: name of the position vectors.
+        layer: pattern of a layer's first feed-forward weight.
+        left_out: how many of the last layers nobody reads.
+        activation: of the text encoder.
+        heads: (channels of a level) -> attention heads of the UNet there.
+        pad_token: of the tokenizer.
+    """
+
+    architecture: str
+    text: str
+    text_table: Callable[[CLIPTextConfig], NameTable]
+    tokens: str
+    positions: str
+    layer: str
+    left_out: int
+    activation: str
+    heads: Callable[[int], int]
+    pad_token: str
+
+
+FAMILIES: dict[str, Family] = {
+    "sd-1": Family(
+        architecture="stable-diffusion-v1",
+        text="cond_stage_model.transformer.text_model.",
+        text_table=clip_table,
+        tokens="embeddings.token_embedding.weight",
+        positions="embeddings.position_embedding.weight",
+        layer="encoder.layers.{}.mlp.fc1.weight",
+        left_out=0,
+        activation="quick_gelu",
+        heads=lambda _: 8,
+        pad_token=EOS,
+    ),
+    "sd-2": Family(
+        architecture="stable-diffusion-v2",
+        text="cond_stage_model.model.",
+        text_table=open_clip_table,
+        tokens="token_embedding.weight",
+        positions="positional_embedding",
+        layer="transformer.resblocks.{}.mlp.c_fc.weight",
+        left_out=1,
+        activation="gelu",
+        heads=lambda channels: channels // 64,
+        pad_token="!",
+    ),
+}
+
+UNET, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
+TEXT_HEAD = 64  # channels of a head in every CLIP text encoder of these files
+V_SPREAD = 0.09  # below it, the first norm of the last transformer was trained to predict noise, above it velocity
+
+SCHEDULE = (
+    "betas",
+    "alphas_cumprod",
+    "alphas_cumprod_prev",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "log_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod",
+    "sqrt_recipm1_alphas_cumprod",
+    "posterior_variance",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
+    "lvlb_weights",
+    "logvar",
+    "denoiser.sigmas",
+    "denoiser.log_sigmas",
+)
+
+DROPPED = (
+    *map(re.escape, SCHEDULE),  # follow from the configuration
+    r"model_ema\.(decay|num_updates)",  # how the average was kept
+    r"cond_stage_model\.transformer\.(text_model\.)?embeddings\.position_ids",  # 0, 1, 2, ...
+    r"cond_stage_model\.(model\.)?(logit_scale|text_projection|attn_mask)",  # compare with pictures, or follow
+    r"cond_stage_model\.(transformer\.)?text_projection\.weight",
+    r"(first_stage_model\.)?loss\..*",  # what the autoencoder was trained against
+    r"first_stage_model\.model_ema\..*",
+    r"v_pred",  # says what is predicted; `prediction` reads it
+)
+"""Patterns of tensors that are left out on purpose, and why."""
+
+ALIASES = ((r"cond_stage_model\.transformer\.(?=(embeddings|encoder|final_layer_norm)\.)", FAMILIES["sd-1"].text),)
+"""(pattern of an older way to begin a name, the way it is read as)."""
+
+VAE_DROPPED = r"loss\..*|model_ema\..*"
+
+SPEC, ABOUT, RECEIPT, TOKENIZER = "impasto.spec", "impasto.about", "impasto.receipt", "impasto.tokenizer"
+TEXTS = "impasto.notices"
+"""Keys of our own in a file's metadata, each with a JSON object."""
+
+PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v": "v_prediction"}
+"""How ModelSpec names what is predicted."""
+
+BY_ARCHITECTURE: dict[str, Prediction] = {
+    "stable-diffusion-v1": "epsilon",
+    "stable-diffusion-v2-512": "epsilon",
+    "stable-diffusion-v2-768-v": "v_prediction",
+}
+
+OTHER_TOKENS = 514
+"""Tokens of a vocabulary that are no merges: 256 bytes, the same at the end of a word, and the two special ones."""
+
+WHOLE_VOCABULARY = PACKAGED_MERGES + OTHER_TOKENS
+
+
+def ema_name(name: str) -> str:
+    """Return what the moving average of the UNet's tensor `name` is called: the same without dots."""
+    return EMA + name.removeprefix("model.").replace(".", "")
+
+
+def find_family(names: Mapping[str, Any]) -> str | None:
+    """Return the name of the family that a file with tensors of these `names` belongs to."""
+    if UNET + "input_blocks.0.0.weight" not in names:
+        return None
+    return next((name for name, family in FAMILIES.items() if family.text + family.tokens in names), None)
+
+
+def modern(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Return `entries` with old names as they are written today."""
+    result = {}
+    for name, entry in entries.items():
+        for pattern, replacement in ALIASES:
+            name = re.sub("^" + pattern, replacement, name)
+        result[name] = entry
+    return result
+
+
+def read(file: TensorFile, name: str, *, ema: bool = False, prediction: Prediction | None = None) -> Checkpoint:
+    """Open a single-file model; no weights are read, but for one that shows what is predicted.
+
+    Args:
+        file: its tensors.
+        name: what to call the model when it does not say.
+        ema: take the moving average of the UNet's weights instead of the weights themselves.
+        prediction: what the UNet predicts; by itself as the file says or shows.
+
+    Raises:
+        InvalidInput: `ema` without an average in the file, or metadata of ours that are damaged.
+        UnsupportedConfig: not a model of a family that is read here.
+    """
+    file = file.viewed(modern(file.entries))
+    family = _family(file)
+    said, receipt = _metadata(file, ABOUT), _metadata(file, RECEIPT)
+    about = About.parse(said, f"{file.path}: {ABOUT}") if said else About(name=name)
+    spec = _spec(file, about.name, family, prediction)
+    kept, extras = _sorted(file, spec, family, ema=ema)
+    return Checkpoint(
+        about,
+        spec,
+        _tokenizer(file, spec, family),
+        _components(file.viewed(kept), spec, family),
+        Receipt.parse(receipt, f"{file.path}: {RECEIPT}") if receipt and not ema else None,
+        file.viewed(extras),
+        {key: str(value) for key, value in (_metadata(file, TEXTS) or {}).items() if key in NOTICES},
+    )
+
+
+def _family(file: TensorFile) -> Family:
+    name = find_family(file)
+    if name is None:
+        texts = " or ".join(f"{family.text}{family.tokens}" for family in FAMILIES.values())
+        raise UnsupportedConfig(str(file.path), [f"a model in one file has {UNET}input_blocks.0.0.weight and {texts}"])
+    return FAMILIES[name]
+
+
+def _sorted(
+    file: TensorFile, spec: ModelSpec, family: Family, *, ema: bool
+) -> tuple[dict[str, Entry], dict[str, Entry]]:
+    """Return the tensors that are the model, and those that are left out on purpose."""
+    dropped = re.compile("|".join([*DROPPED, *_unread_layers(spec, family)]))
+    averages = {ema_name(name): name for name in file if name.startswith(UNET)}
+    extras = {name: entry for name, entry in file.entries.items() if name in averages or dropped.fullmatch(name)}
+    kept = {name: entry for name, entry in file.entries.items() if name not in extras}
+    if not ema:
+        return kept, extras
+    if without := [name for average, name in averages.items() if average not in extras]:
+        said = f"{len(without)} of {len(averages)} tensors have none, such as {without[0]}"
+        raise InvalidInput(f"{file.path} has no EMA weights for its UNet ({said}). Load it without EMA.")
+    kept |= {name: extras[average] for average, name in averages.items()}
+    return kept, {name: entry for name, entry in extras.items() if not name.startswith(EMA)}
+
+
+def _unread_layers(spec: ModelSpec, family: Family) -> list[str]:
+    first = spec.text.num_hidden_layers
+    prefixes = (family.text + family.layer.format(first + k).rsplit(".", 3)[0] for k in range(family.left_out))
+    return [re.escape(prefix) + r"\..*" for prefix in prefixes]
+
+
+def _tables(spec: ModelSpec, family: Family) -> dict[str, tuple[str, NameTable]]:
+    return {
+        "text_encoder": (family.text, family.text_table(spec.text)),
+        "unet": (UNET, unet_table(spec.unet)),
+        "vae": (VAE, vae_table(spec.vae)),
+    }
+
+
+def _components(file: TensorFile, spec: ModelSpec, family: Family) -> dict[str, Component]:
+    tables = _tables(spec, family)
+    names: dict[str, dict[str, str]] = {part: {} for part in tables}
+    entries: dict[str, Entry] = {}
+    for name, entry in file.entries.items():
+        part = next((part for part, (prefix, _) in tables.items() if name.startswith(prefix)), "unet")
+        known, placed = tables[part][1].place(name, tables[part][0], entry)
+        names[part] |= known
+        entries |= placed
+    view = file.viewed(entries)
+    return {
+        part: Component(view, names[part], functools.partial(table.called, prefix=prefix))
+        for part, (prefix, table) in tables.items()
+    }
+
+
+def read_vae(file: TensorFile) -> tuple[VAEConfig, Component]:
+    """Open an autoencoder in a file of its own, or inside a whole model's.
+
+    Raises:
+        UnsupportedConfig: no autoencoder in this layout.
+    """
+    whole = any(name.startswith(VAE) for name in file)
+    entries = {
+        name.removeprefix(VAE): entry
+        for name, entry in file.entries.items()
+        if (name.startswith(VAE) or not whole) and not re.fullmatch(VAE_DROPPED, name.removeprefix(VAE))
+    }
+    config = _vae(Shapes(file.path, entries))
+    table = vae_table(config)
+    names: dict[str, str] = {}
+    placed: dict[str, Entry] = {}
+    for name, entry in entries.items():
+        known, where = table.place(name, "", entry)
+        names |= known
+        placed |= where
+    return config, Component(file.viewed(placed), names, table.called)
+
+
+def _unet(shapes: Shapes, family: Family) -> UNetConfig:
+    downs = [0]  # numbers of what halves the size, after the first convolution
+    count = 1
+    while (
+        down := f"input_blocks.{count}.0.op.weight" in shapes
+    ) or f"input_blocks.{count}.0.in_layers.0.weight" in shapes:
+        downs += [count] if down else []
+        count += 1
+    firsts = [number + 1 for number in downs]
+    layers = (downs[1] if len(downs) > 1 else count) - 1
+    channels = [shapes(f"input_blocks.{n}.0.out_layers.3.weight", 4)[0] for n in firsts]
+    return UNetConfig.parse(
+        {
+            "in_channels": shapes("input_blocks.0.0.weight", 4)[1],
+            "out_channels": shapes("out.2.weight", 4)[0],
+            "block_out_channels": channels,
+            "layers_per_block": layers,
+            "attention": [f"input_blocks.{n}.1.norm.weight" in shapes for n in firsts],
+            "heads": [family.heads(c) for c in channels],
+            "cross_attention_dim": shapes("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 2)[1],
+            "use_linear_projection": len(shapes("middle_block.1.proj_in.weight")) == 2,
+        },
+        f"{shapes.where}: the UNet",
+    )
+
+
+def _vae(shapes: Shapes) -> VAEConfig:
+    levels = shapes.count("encoder.down.{}.block.0.conv1.weight")
+    return VAEConfig.parse(
+        {
+            "in_channels": shapes("encoder.conv_in.weight", 4)[1],
+            "out_channels": shapes("decoder.conv_out.weight", 4)[0],
+            "block_out_channels": [shapes(f"encoder.down.{n}.block.0.conv1.weight", 4)[0] for n in range(levels)],
+            "layers_per_block": shapes.count("encoder.down.0.block.{}.conv1.weight"),
+            "latent_channels": shapes("decoder.conv_in.weight", 4)[1],
+        },
+        f"{shapes.where}: the autoencoder",
+    )
+
+
+def _text(shapes: Shapes, family: Family) -> CLIPTextConfig:
+    vocabulary, width = shapes(family.tokens, 2)
+    return CLIPTextConfig.parse(
+        {
+            "vocab_size": vocabulary,
+            "hidden_size": width,
+            "intermediate_size": shapes(family.layer.format(0), 2)[0],
+            "num_hidden_layers": shapes.count(family.layer) - family.left_out,
+            "num_attention_heads": width // TEXT_HEAD,
+            "max_position_embeddings": shapes(family.positions, 2)[0],
+            "hidden_act": family.activation,
+        },
+        f"{shapes.where}: the text encoder",
+    )
+
+
+def _spec(file: TensorFile, name: str, family: Family, prediction: Prediction | None) -> ModelSpec:
+    if said := _metadata(file, SPEC):
+        spec = ModelSpec.parse(said, f"{file.path}: {SPEC}")
+        return spec.model_copy(update={"name": name, "prediction": prediction or spec.prediction})
+    text = _text(Shapes(file.path, file.entries, family.text), family)
+    prediction = prediction or _prediction(file, family)
+    large = family.left_out and prediction == "v_prediction"
+    plain = {
+        "name": name,
+        "unet": _unet(Shapes(file.path, file.entries, UNET), family),
+        "vae": _vae(Shapes(file.path, file.entries, VAE)),
+        "text": text,
+        "tokenizer": "clip" if text.vocab_size == WHOLE_VOCABULARY else "merges.txt",
+        "prediction": prediction,
+        "resolution": 768 if large else 512,
+    }
+    return ModelSpec.parse(plain, str(file.path))
+
+
+def _prediction(file: TensorFile, family: Family) -> Prediction:
+    """Return what the UNet predicts: as the file says, and where it does not, as its weights show.
+
+    Files of Stable Diffusion 2 do not say it. The model trained on towards velocity has moved the bias of its last
+    transformer's first norm much further than the one that predicts noise.
+    """
+    said = PREDICTIONS.get(file.metadata.get("modelspec.prediction_type", ""))
+    if said := said or BY_ARCHITECTURE.get(file.metadata.get("modelspec.architecture", "")):
+        return said
+    if "v_pred" in file:
+        return "v_prediction"
+    last = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
+    if not family.left_out or last not in file or file.entries[f"{UNET}input_blocks.0.0.weight"].shape[1] != 4:
+        return "epsilon"
+    return "v_prediction" if file.read(last).float().std(correction=0) > V_SPREAD else "epsilon"
+
+
+def _metadata(file: TensorFile, key: str) -> dict[str, Any] | None:
+    if key not in file.metadata:
+        return None
+    try:
+        content = json.loads(file.metadata[key])
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{file.path}: its metadata {key} are not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{file.path}: its metadata {key} should be a JSON object, not {content!r:.80}.")
+    return content
+
+
+def _tokenizer(file: TensorFile, spec: ModelSpec, family: Family) -> CLIPTokenizer:
+    said = _metadata(file, TOKENIZER)
+    if said is not None:
+        return _tokenizer_of(said, file.path)
+    merges = spec.text.vocab_size - OTHER_TOKENS
+    if not 0 <= merges <= PACKAGED_MERGES:
+        problem = f"a vocabulary of {spec.text.vocab_size} tokens; CLIP's has {WHOLE_VOCABULARY}, or is its beginning"
+        raise UnsupportedConfig(str(file.path), [problem])
+    packaged = _packaged(merges)
+    return packaged if family.pad_token == EOS else CLIPTokenizer(packaged.merges, pad_token=family.pad_token)
+
+
+def _tokenizer_of(said: Mapping[str, Any], path: Path) -> CLIPTokenizer:
+    merges, pad_token = said.get("merges"), said.get("pad_token")
+    if not isinstance(merges, list) or not isinstance(pad_token, str) or said.keys() != {"merges", "pad_token"}:
+        raise InvalidInput(f"{path}: its metadata {TOKENIZER} should hold merges and a pad_token.")
+    pairs = [tuple(merge.split(" ")) for merge in merges if isinstance(merge, str)]
+    if len(pairs) != len(merges) or any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise InvalidInput(f"{path}: its metadata {TOKENIZER} have a merge that is not two symbols.")
+    return CLIPTokenizer([(pair[0], pair[1]) for pair in pairs], pad_token=pad_token)
+
+
+def tensors(spec: ModelSpec, parts: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file for those of each component, which are by our names.
+
+    Layers that nobody reads are filled with the last one that is read, since other programs expect to find them.
+    """
+    family = family_of(spec)
+    result: dict[str, torch.Tensor] = {}
+    for part, (prefix, table) in _tables(spec, family).items():
+        result |= {prefix + name: tensor for name, tensor in table.write(parts[part]).items()}
+    for index in range(spec.text.num_hidden_layers, spec.text.num_hidden_layers + family.left_out):
+        here, last = (family.text + family.layer.format(k).rsplit(".", 3)[0] + "." for k in (index, index - 1))
+        result |= {here + name.removeprefix(last): result[name] for name in list(result) if name.startswith(last)}
+    return result
+
+
+def family_of(spec: ModelSpec) -> Family:
+    """Return the family in whose files a model of `spec` is written: by the activation of its text encoder."""
+    return next(family for family in FAMILIES.values() if family.activation == spec.text.hidden_act)
+
+
+def metadata(
+    about: About,
+    spec: ModelSpec,
+    tokenizer: CLIPTokenizer,
+    receipt: Receipt | None = None,
+    notices: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the strings to write into a file's header: ModelSpec 1.0.1's, and our own that shapes do not tell.
+
+    Raises:
+        InvalidInput: a tokenizer whose vocabulary does not follow from its merges.
+    """
+    result = {
+        "format": "pt",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": architecture(spec),
+        "modelspec.implementation": "https://github.com/CompVis/stable-diffusion",
+        "modelspec.title": about.name,
+        "modelspec.resolution": f"{spec.resolution}x{spec.resolution}",
+        "modelspec.prediction_type": next(said for said, kind in PREDICTIONS.items() if kind == spec.prediction),
+        SPEC: json.dumps({**spec.plain(), "name": about.name}, sort_keys=True),
+        ABOUT: json.dumps(about.plain(), sort_keys=True),
+    }
+    if receipt:
+        result[RECEIPT] = receipt.canonical().decode("utf-8")
+    if receipt and receipt.licence:
+        result["modelspec.license"] = receipt.licence
+    if notices:
+        result[TEXTS] = json.dumps(dict(notices), sort_keys=True, ensure_ascii=False)
+    if not _is_packaged(tokenizer, family_of(spec)):
+        result[TOKENIZER] = json.dumps(_tokenizer_plain(tokenizer), ensure_ascii=False)
+    return result
+
+
+def architecture(spec: ModelSpec) -> str:
+    """Return what a model of `spec` is in the words of ModelSpec."""
+    base = family_of(spec).architecture
+    if spec.unet.in_channels == 9:
+        return f"{base}-inpainting"
+    if base == FAMILIES["sd-1"].architecture:
+        return base
+    return f"{base}-768-v" if spec.prediction == "v_prediction" else f"{base}-512"
+
+
+def _is_packaged(tokenizer: CLIPTokenizer, family: Family) -> bool:
+    merges = tokenizer.merges
+    if len(merges) > PACKAGED_MERGES or _tokenizer_plain(tokenizer)["pad_token"] != family.pad_token:
+        return False
+    return merges == _packaged(len(merges)).merges
+
+
+@functools.lru_cache(maxsize=2)
+def _packaged(merges: int) -> CLIPTokenizer:
+    return CLIPTokenizer.packaged(merges)  # half a second, of which a file needs it twice
+
+
+def _tokenizer_plain(tokenizer: CLIPTokenizer) -> dict[str, Any]:
+    vocabulary = tokenizer.vocabulary
+    if vocabulary != CLIPTokenizer(tokenizer.merges).vocabulary:
+        raise InvalidInput("The tokenizer's vocabulary does not follow from its merges. Write a diffusers folder.")
+    pad_token = next(token for token, id_ in vocabulary.items() if id_ == tokenizer.pad_id)
+    return {"merges": [" ".join(merge) for merge in tokenizer.merges], "pad_token": pad_token}
