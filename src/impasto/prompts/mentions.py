@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from impasto.errors import InvalidRecipe, NotFound
 
-_MENTION = re.compile(r"<(\w+):([^>]+)>")
+_MENTION = re.compile(r"<(\w+):([^<>]+)>")
 _ARGUMENTS = ("name", "te", "unet", "dyn")
 KINDS = ("lora", "lyco")
 """What can be mentioned; `lyco` is an older word for a LoRA of another make."""
