@@ -15,19 +15,26 @@ __version__ = "0.1.0"
 
 
 def load(
-    model: str | os.PathLike[str] = "glyph", *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    model: str | os.PathLike[str] = "glyph",
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    vae: str | os.PathLike[str] | None = None,
+    ema: bool = False,
 ) -> Model:
     """Load a model, ready to make pictures.
 
     Args:
-        model: name of a model that comes with Impasto, or the path of a diffusers folder.
+        model: name of a model that comes with Impasto, or the path of one: a diffusers folder or a single file.
         device: that the networks are to be on; `auto` is the first GPU, or the CPU where there is none.
         dtype: of the networks; left out, float32 on the CPU, and as the files have it elsewhere.
+        vae: path of an autoencoder, a folder or a single file, to use in the place of the model's own.
+        ema: take the moving average of the weights, from a single file that has both.
 
     Raises:
-        NotFound: neither a name nor a folder with a model in it; lists the names.
-        WeightsError: the folder's files cannot be used.
+        NotFound: neither a name nor a model's path; lists the names.
+        WeightsError: the model's files cannot be used.
     """
     from impasto.pipeline import load as load_model  # torch comes in here, not with `import impasto`
 
-    return load_model(model, device=device, dtype=dtype)
+    return load_model(model, device=device, dtype=dtype, vae=vae, ema=ema)

@@ -111,7 +111,7 @@ def test_the_inspect_command(ckpt: Path, folder: Path, capsys: pytest.CaptureFix
     assert main(["inspect", str(ckpt)]) == 0
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("stable-diffusion-v1", "epsilon", "F32", describe(ckpt).files[0].short))
-    assert main(["inspect", str(folder), "--as-json"]) == 0
+    assert main(["inspect", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["files"]) == 3
     assert told["model"]["digest"] == tiny.networks().digest

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -139,8 +142,13 @@ def test_what_is_predicted_can_be_said(here: Path, name: str) -> None:
     assert checkpoint.digest != open_model(here / name).digest
 
 
+@functools.cache
 def other_vae() -> tiny.Networks:
-    return tiny.stable_diffusion("sd-2")
+    networks = tiny.stable_diffusion("sd-2")
+    vae = copy.deepcopy(networks.vae)
+    for parameter in vae.parameters():
+        parameter.mul_(2)
+    return dataclasses.replace(networks, vae=vae)
 
 
 @pytest.fixture(scope="module")

@@ -242,3 +242,52 @@ def test_any_content_loads_or_is_refused_and_agrees_with_the_library(
     library = safetensors.torch.load_file(path)
     assert set(loaded) == set(library)
     assert all(loaded[name].shape == library[name].shape for name in loaded)
+
+
+NAME = st.text(max_size=4) | st.sampled_from(["x", "y", "__metadata__", "a.b"])
+HEADERS = st.lists(
+    st.tuples(NAME, st.sampled_from(sorted(files.DTYPES)), st.lists(st.integers(0, 3), max_size=3)),
+    max_size=4,
+    unique_by=lambda row: row[0],
+)
+
+
+@given(rows=HEADERS, change=st.data())
+def test_a_changed_header_loads_as_it_says_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, list[int]]], change: st.DataObject
+) -> None:
+    """Well-formed files, and such with one byte of the header, its length or their size changed."""
+    header, end = {}, 0
+    for name, dtype, shape in rows:
+        size = files.DTYPES[dtype].itemsize * torch.Size(shape).numel()
+        header[name] = entry(dtype, shape, [end, end + size])
+        end += size
+    path = tmp_path_factory.getbasetemp() / "changed"
+    write_raw(path, header, bytes(end))
+    data = bytearray(path.read_bytes())
+    where = change.draw(st.integers(0, len(data) - 1))
+    match change.draw(st.sampled_from(["nothing", "byte", "cut", "longer"])):
+        case "byte":
+            data[where] = change.draw(st.integers(0, 255))
+        case "cut":
+            del data[where:]
+        case "longer":
+            data += b"\0"
+    path.write_bytes(data)
+    try:
+        loaded = files.load(path)
+    except UnreadableWeights:
+        return
+    assert sum(e.end - e.start for e in loaded.entries.values()) + 8 + int.from_bytes(data[:8], "little") == len(data)
+    for name, where_ in loaded.entries.items():
+        assert tuple(loaded[name].shape) == where_.shape
+        assert loaded[name].untyped_storage().nbytes() <= len(data)
+    assert loaded.digest().startswith("sha256:")
+
+
+@pytest.mark.parametrize("length", [90_000_000, 2**40])
+def test_a_header_longer_than_its_file_is_not_read(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + b"{" + b" " * 1_000_000)
+    with pytest.raises(UnreadableWeights, match="header"):
+        files.load(path)

@@ -16,7 +16,7 @@ from impasto.receipt import Receipt
 from impasto.weights import files
 from impasto.weights import load as loading
 from impasto.weights.checkpoint import About
-from impasto.weights.load import load_folder, save_folder
+from impasto.weights.load import load_folder, save_file, save_folder
 from tests.weights import tiny
 
 PARTS = ("text_encoder", "unet", "vae")
@@ -178,7 +178,7 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 import torch
-from impasto.weights.load import load_folder
+from impasto.weights.load import load_model
 
 def memory(kind):  # not getrusage, whose peak is the parent's to begin with
     return 1024 * int(re.search(kind + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
@@ -187,7 +187,7 @@ torch.set_num_threads(1)
 torch.ones(1).sum()
 dtype = getattr(torch, sys.argv[2]) if sys.argv[2] != "stored" else None
 before = memory("VmRSS")
-model = load_folder(Path(sys.argv[1]), dtype)
+model = load_model(Path(sys.argv[1]), dtype)
 assert "torch._dynamo" not in sys.modules  # seconds and 70 MB
 total = 0.0
 for part in (model.text_encoder, model.unet, model.vae):
@@ -211,4 +211,15 @@ def test_a_model_is_in_memory_once(tmp_path: Path, stored: str, wanted: str, dig
     run = subprocess.run(words, capture_output=True, text=True, check=True)
     weights, grown = map(int, run.stdout.split())
     assert weights > 150e6  # large enough for the interpreter's own ups and downs not to matter
+    assert grown < 1.3 * weights
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("wanted", ["stored", "float16"])
+def test_a_pickled_model_is_in_memory_once(tmp_path: Path, wanted: str) -> None:
+    save_file(tmp_path / "wide.safetensors", tiny.networks(width=8), About(name="wide"))
+    torch.save(dict(files.load(tmp_path / "wide.safetensors")), tmp_path / "wide.ckpt")
+    words = [sys.executable, "-c", MEASURE, str(tmp_path / "wide.ckpt"), wanted, "no"]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
+    weights, grown = map(int, run.stdout.split())
     assert grown < 1.3 * weights

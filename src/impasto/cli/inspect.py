@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 LONGEST = 200  # characters of a metadata value that are shown
 
 
-def inspect(path: Path, /, *, as_json: bool = False) -> None:
+def inspect(path: Path, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
     """Say what a file or folder of weights is: architecture, number formats, sizes, hashes, metadata, receipt.
 
     Nothing in the file is run, whatever it is.

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import secrets
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everyone reads
 
 import impasto
 from impasto.diffusion.denoisers import DENOISERS, Denoiser
 from impasto.diffusion.guidance import Guided
 from impasto.diffusion.noise import ImageNoise
-from impasto.diffusion.samplers import SAMPLERS
+from impasto.diffusion.samplers import SAMPLERS, Denoise, Step
 from impasto.diffusion.schedules import SIGMAS, NoiseSchedule
 from impasto.errors import InvalidInput, InvalidRecipe, NotFound, PictureFailed
 from impasto.models.clip import CLIPTextEncoder
 from impasto.models.specs import ModelSpec
 from impasto.models.tokenizer import CLIPTokenizer
 from impasto.pictures import metadata
-from impasto.pictures.origin import Commitment, Origin, Telling
+from impasto.pictures.canvas import Canvas, latent_mask, prepared
+from impasto.pictures.origin import Commitment, Origin, Telling, pixels_digest
+from impasto.pipeline.beginnings import Beginning, first_noise, pixels, remaining
+from impasto.pipeline.previews import Projection, fitted
+from impasto.pipeline.seamless import Seamless
+from impasto.pipeline.tiles import tiled
 from impasto.recipe import MAX_SEED, Recipe
 from impasto.weights.checkpoint import About
-from impasto.weights.load import Networks, load_folder
+from impasto.weights.detect import Choices
+from impasto.weights.load import Networks, load_model
 
 PACKAGED = Path(__file__).parents[1]
 NAMES = ("glyph",)
@@ -37,19 +46,27 @@ NAMES = ("glyph",)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-SHARED = ("sampler", "schedule", "steps", "guidance", "width", "height", "dtype", "noise", "model_digest", "adapters")
+SHARED = tuple(key for key in Recipe.model_fields if key not in ("prompt", "negative_prompt", "seed", "variation"))
 """What the recipes of one batch have in common."""
 
 REMEMBERED_TEXTS = 256
 
+LATENT_UPSCALERS = {"latent": "bilinear", "latent-nearest": "nearest", "latent-bicubic": "bicubic"}
+"""Modes of torch's `interpolate`, by the names that recipes give them."""
+
 
 def load(
-    model: str | os.PathLike[str] = "glyph", *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    model: str | os.PathLike[str] = "glyph",
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    vae: str | os.PathLike[str] | None = None,
+    ema: bool = False,
 ) -> Model:
     """Load a model; see `impasto.load`."""
     device = find_device(device)
     dtype = torch.float32 if dtype is None and device.type == "cpu" else dtype
-    loaded = load_folder(_folder(model), dtype, device)
+    loaded = load_model(_place(model), dtype, device, Choices(ema=ema, vae=Path(vae) if vae else None))
     return Model(loaded, loaded.checkpoint.about)
 
 
@@ -70,15 +87,17 @@ def find_device(name: torch.device | str) -> torch.device:
     return device
 
 
-def _folder(model: str | os.PathLike[str]) -> Path:
+def _place(model: str | os.PathLike[str]) -> Path:
     if model in NAMES:
         path = PACKAGED / str(model)
         if not path.is_dir():
-            raise NotFound(f"The model {model!r} is not in this installation. Give the path of a model's folder.")
+            raise NotFound(f"The model {model!r} is not in this installation. Give the path of a model.")
         return path
-    if not Path(model).is_dir():
+    if not Path(model).exists():
         named = NotFound.among("model", os.fspath(model), NAMES)
-        raise NotFound(f"{named} Or give the path of a folder with a model in it; {os.fspath(model)!r} is not one.")
+        raise NotFound(
+            f"{named} Or give the path of a model, a folder or a single file; {os.fspath(model)!r} is not there."
+        )
     return Path(model)
 
 
@@ -114,6 +133,8 @@ class Progress:
         steps: how many there are.
         latents: (B, C, H, W) as they are now; after the last step those of the pictures.
         x0: (B, C, H, W) latents of the pictures as the step's beginning foresaw them; for previews.
+        canvas: that the pictures are painted on, where there is one.
+        made: the pictures, where the step is the last of `Model.make`.
     """
 
     recipes: tuple[Recipe, ...]
@@ -121,6 +142,8 @@ class Progress:
     steps: int
     latents: Tensor
     x0: Tensor
+    canvas: Canvas | None = None
+    made: tuple[Picture, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -223,15 +246,20 @@ class Model:
     def recipes(self, prompt: str, count: int = 1, **choices: Any) -> list[Recipe]:
         """Return `count` recipes that differ in their seeds, which follow one another; see `recipe`.
 
+        Where there is a variation, the seeds of the variation follow one another, and the recipe's own stays.
+
         Raises:
             InvalidRecipe: as `recipe`, or there is no such number of pictures or seeds.
         """
         first = self.recipe(prompt, **choices)
-        if not 1 <= count <= MAX_SEED - first.seed + 1:
-            raise InvalidRecipe(f"{count} pictures from seed {first.seed} on cannot be made. Ask for 1 or more.")
-        return [first.model_copy(update={"seed": first.seed + k}) for k in range(count)]
+        seed = first.variation.seed if first.variation else first.seed
+        if not 1 <= count <= MAX_SEED - seed + 1:
+            raise InvalidRecipe(f"{count} pictures from seed {seed} on cannot be made. Ask for 1 or more.")
+        return [_with_seed(first, seed + k) for k in range(count)]
 
-    def generate(self, prompt: str, *, count: int = 1, batch: int = 1, **choices: Any) -> list[Picture]:
+    def generate(
+        self, prompt: str, *, count: int = 1, batch: int = 1, sources: Sequence[Image.Image] = (), **choices: Any
+    ) -> list[Picture]:
         """Make pictures of `prompt`.
 
         Args:
@@ -240,24 +268,64 @@ class Model:
             batch: how many to make at a time at most. One at a time, a picture is the same bit for bit whatever the
                 count; more at a time take less time in all, and change a pixel by up to 1/255, since matrix products
                 of another size are summed in another order.
-            choices: any of `negative_prompt`, `seed`, `steps`, `guidance`, `sampler`, `schedule`, `width`, `height`.
-                What is left out (or None) is the model's own; a seed is drawn at random. The recipe of each picture
-                says what it was.
+            sources: pictures and masks that the choices name by their `pixels_digest`.
+            choices: any field of a recipe: `negative_prompt`, `seed`, `steps`, `guidance`, `sampler`, `schedule`,
+                `width`, `height`, `start`, `hires` ... What is left out (or None) is the model's own; a seed is drawn
+                at random. The recipe of each picture says what it was.
 
         Raises:
             InvalidRecipe: a value cannot be used.
             NotFound: no such sampler or schedule; lists those there are.
+            PictureFailed: the networks gave no finite numbers, not even in float32.
         """
         recipes = self.recipes(prompt, count, **choices)
-        steps = (step for part in batches(recipes, batch) for step in self.steps(part))
-        return [picture for step in steps if step.done for picture in self.pictures(step)]
+        return [
+            picture
+            for part in batches(recipes, batch)
+            for progress in self.make(part, sources=sources)
+            for picture in progress.made
+        ]
 
-    def steps(self, recipes: Recipe | Sequence[Recipe], *, any_model: bool = False) -> Iterator[Progress]:
+    def make(self, recipes: Recipe | Sequence[Recipe], *, sources: Sequence[Image.Image] = ()) -> Iterator[Progress]:
+        """Make a picture or a batch step by step; the last step's `made` holds the pictures.
+
+        In half precision, where some models overflow, pictures that fail are made once more in float32, with a warning;
+        their recipes then say float32.
+
+        Raises:
+            InvalidRecipe, NotFound: see `steps`.
+            PictureFailed: the networks gave no finite numbers, not even in float32.
+        """
+        batch = (recipes,) if isinstance(recipes, Recipe) else tuple(recipes)
+        try:
+            yield from self._make(batch, sources)
+        except PictureFailed:
+            if self.dtype == "float32":
+                raise
+            warnings.warn(f"{self.name} failed in {self.dtype}. Trying again in float32.", RuntimeWarning, stacklevel=2)
+            again = [recipe.model_copy(update={"dtype": "float32"}) for recipe in batch]
+            yield from self.in_float32()._make(again, sources)
+
+    def _make(self, recipes: Sequence[Recipe], sources: Sequence[Image.Image]) -> Iterator[Progress]:
+        for progress in self.steps(recipes, sources=sources):
+            yield replace(progress, made=tuple(self.pictures(progress))) if progress.done else progress
+
+    def in_float32(self) -> Model:
+        """Return a copy of this model whose networks calculate in float32; its digest is the same."""
+        parts = {name: copy.deepcopy(getattr(self.networks, name)).float() for name in ("text_encoder", "unet", "vae")}
+        model = Model(replace(self.networks, **parts), self.about)
+        model.__dict__["digest"] = self.digest
+        return model
+
+    def steps(
+        self, recipes: Recipe | Sequence[Recipe], *, any_model: bool = False, sources: Sequence[Image.Image] = ()
+    ) -> Iterator[Progress]:
         """Make the latents of a picture, or of a batch, step by step; `pictures` makes pictures of the last ones.
 
         Args:
-            recipes: what to make. Those of a batch differ only in prompt, negative prompt and seed.
+            recipes: what to make. Those of a batch differ only in prompt, negative prompt, seed and variation.
             any_model: also run recipes that were written for another model; the pictures' recipes then name this one.
+            sources: pictures and masks that the recipes name by digest.
 
         Raises:
             InvalidRecipe: a recipe that this model cannot run, or a batch of unlike ones.
@@ -267,33 +335,113 @@ class Model:
         if any_model:
             batch = tuple(recipe.model_copy(update=self._own()) for recipe in batch)
         self._check(batch)
-        return self._steps(batch)
+        canvas = prepared(batch[0], {pixels_digest(image): image for image in sources})
+        return self._steps(batch, canvas)
 
     def _own(self) -> dict[str, str]:
         return {"model_name": self.name, "model_digest": self.digest, "dtype": self.dtype}
 
     @torch.inference_mode()
-    def _steps(self, recipes: tuple[Recipe, ...]) -> Iterator[Progress]:
+    def _steps(self, recipes: tuple[Recipe, ...], canvas: Canvas | None) -> Iterator[Progress]:
         recipe = recipes[0]
-        factor = self.spec.vae.factor
-        shape = (self.spec.vae.latent_channels, recipe.height // factor, recipe.width // factor)
-        noise = ImageNoise([recipe.seed for recipe in recipes], shape)
-        denoiser = self._denoiser()
-        sigmas = SIGMAS[recipe.schedule](denoiser.schedule, recipe.steps)
-        x = noise.initial().to(self.device) * start(recipe.sampler, sigmas[0].item())
-        for step in SAMPLERS[recipe.sampler](self._guided(denoiser, recipes), x, sigmas, noise):
-            yield Progress(recipes, step.index + 1, recipe.steps, step.x, step.x0)
+        first = self._first_pass(recipes, canvas)
+        second = second_pass(recipe, self.spec.vae.factor, self.schedule) if recipe.hires else None
+        total = first.steps + (second.steps if second else 0)
+        done, step = 0, None
+        for step in self._run(recipes, first):
+            done += 1
+            yield Progress(recipes, done, total, step.x, step.x0, canvas)
+        if second and step:
+            beginning = Beginning(self._enlarged(recipe, step.x))
+            for step in self._run(recipes, replace(second, beginning=beginning)):
+                done += 1
+                yield Progress(recipes, done, total, step.x, step.x0, canvas)
 
-    def _denoiser(self) -> Denoiser:
-        spec, unet = self.spec, self.networks.unet
-        dtype = DTYPES[self.dtype]
-        schedule = NoiseSchedule.scaled_linear(spec.beta_start, spec.beta_end, spec.train_timesteps)
+    def _first_pass(self, recipes: tuple[Recipe, ...], canvas: Canvas | None) -> Pass:
+        recipe, factor = recipes[0], self.spec.vae.factor
+        levels = partial(SIGMAS[recipe.schedule], self.schedule)
+        sigmas = levels(recipe.steps)
+        if recipe.start:
+            sigmas = remaining(levels, recipe.steps, recipe.start.strength, recipe.start.counting)
+        beginning = self._beginning(recipes, canvas) if canvas else None
+        return Pass(recipe.sampler, sigmas, recipe.height // factor, recipe.width // factor, beginning)
+
+    def _run(self, recipes: tuple[Recipe, ...], part: Pass) -> Iterator[Step]:
+        recipe, beginning = recipes[0], part.beginning
+        shape = (self.spec.vae.latent_channels, part.height, part.width)
+        noise = ImageNoise([recipe.seed for recipe in recipes], shape)
+        x = first_noise(recipes, noise, shape).to(self.device)
+        sigma = part.sigmas[0].item()
+        denoise: Denoise = self._guided(self._denoiser(recipe.seamless, beginning), recipes)
+        if beginning is None or (beginning.seen is not None and recipe.start and recipe.start.strength == 1):
+            x = x * start(part.sampler, sigma)  # an inpainting model sees the picture by itself
+        else:
+            x = beginning.latents + x * sigma
+            denoise = beginning.kept(denoise)
+        for step in SAMPLERS[part.sampler](denoise, x, part.sigmas, noise):
+            if not step.x.isfinite().all():
+                raise PictureFailed(
+                    f"{self.name} in {self.dtype} gave latents that are no numbers. Load it in float32."
+                )
+            yield step
+
+    def _beginning(self, recipes: tuple[Recipe, ...], canvas: Canvas) -> Beginning:
+        recipe = recipes[0]
+        latents = self.encode(canvas.image, recipe.vae_tile)
+        if canvas.mask is None:
+            return Beginning(latents)
+        paint = torch.from_numpy(latent_mask(canvas.mask, self.spec.vae.factor))[None, None].to(self.device)
+        if recipe.mask and recipe.mask.content in ("noise", "nothing"):
+            seeds = [each.seed for each in recipes]
+            noise = ImageNoise(seeds, latents.shape[1:]).initial().to(self.device)
+            latents = (1 - paint) * latents + paint * noise * (recipe.mask.content == "noise")
+        return Beginning(latents, paint, self._seen(canvas, paint, recipe) if self.inpaints else None)
+
+    def _seen(self, canvas: Canvas, paint: Tensor, recipe: Recipe) -> Tensor:
+        """Return what an inpainting model sees: the mask, and the picture with its masked part grey."""
+        assert canvas.mask is not None
+        visible = pixels(canvas.image) * (1 - pixels(canvas.mask).add(1).div(2)[:, :1])  # 0 is grey
+        return torch.cat([paint, self._encoded(visible, recipe.vae_tile)], dim=1)
+
+    def _enlarged(self, recipe: Recipe, latents: Tensor) -> Tensor:
+        hires, factor = recipe.hires, self.spec.vae.factor
+        assert hires is not None
+        if hires.upscaler in LATENT_UPSCALERS:
+            size = (hires.height // factor, hires.width // factor)
+            return F.interpolate(latents, size, mode=LATENT_UPSCALERS[hires.upscaler])
+        images = self.decode(latents, recipe)
+        large = [image.resize((hires.width, hires.height), Image.Resampling.LANCZOS) for image in images]
+        return torch.cat([self.encode(image, recipe.vae_tile) for image in large])
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether the UNet sees a mask and a masked picture besides the latents."""
+        return self.spec.unet.in_channels == 2 * self.spec.vae.latent_channels + 1
+
+    @cached_property
+    def schedule(self) -> NoiseSchedule:
+        """The noise levels that the UNet was trained on."""
+        spec = self.spec
+        return NoiseSchedule.scaled_linear(spec.beta_start, spec.beta_end, spec.train_timesteps)
+
+    @cached_property
+    @torch.inference_mode()
+    def preview(self) -> Projection:
+        """Latents to small pictures without the autoencoder; fitted when it is first asked for."""
+        return fitted(self._encoded, min(self.spec.resolution, 256))
+
+    def _denoiser(self, seamless: str | None, beginning: Beginning | None) -> Denoiser:
+        unet, dtype = self.networks.unet, DTYPES[self.dtype]
+        seen = beginning.seen if beginning else None
 
         def network(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-            out: Tensor = unet(x.to(dtype), t, context)  # latents and solver stay in float32
+            if seen is not None:
+                x = torch.cat([x, seen.expand(len(x), -1, -1, -1)], dim=1)
+            with Seamless(seamless):
+                out: Tensor = unet(x.to(dtype), t, context)  # latents and solver stay in float32
             return out.float()
 
-        return DENOISERS[spec.prediction](network, schedule)
+        return DENOISERS[self.spec.prediction](network, self.schedule)
 
     def _guided(self, denoiser: Denoiser, recipes: Sequence[Recipe]) -> Guided:
         context = self.words([recipe.prompt for recipe in recipes])
@@ -307,10 +455,13 @@ class Model:
         if unlike:
             raise InvalidRecipe(f"The recipes of one batch must not differ in {', '.join(unlike)}. Run them apart.")
         recipe = recipes[0]
-        if recipe.sampler not in SAMPLERS:
-            raise NotFound.among("sampler", recipe.sampler, SAMPLERS)
-        if recipe.schedule not in SIGMAS:
-            raise NotFound.among("schedule", recipe.schedule, SIGMAS)
+        second = recipe.hires
+        for sampler in (recipe.sampler, second and second.sampler):
+            if sampler and sampler not in SAMPLERS:
+                raise NotFound.among("sampler", sampler, SAMPLERS)
+        for schedule in (recipe.schedule, second and second.schedule):
+            if schedule and schedule not in SIGMAS:
+                raise NotFound.among("schedule", schedule, SIGMAS)
         if problem := self._unrunnable(recipe):
             raise InvalidRecipe(problem)
 
@@ -321,21 +472,24 @@ class Model:
                 f"not for {self.name!r} ({self.digest}); the picture would be another one."
             )
         factor = self.spec.vae.factor
-        if recipe.width % factor or recipe.height % factor:
-            size = f"{recipe.width}x{recipe.height}"
-            return f"{self.name} makes pictures with sides that are multiples of {factor}, not {size}."
+        for sized in (recipe, recipe.hires):
+            if sized and (sized.width % factor or sized.height % factor):
+                size = f"{sized.width}x{sized.height}"
+                return f"{self.name} makes pictures with sides that are multiples of {factor}, not {size}."
         if recipe.dtype != self.dtype:
             return f"The recipe is in {recipe.dtype}; the model was loaded in {self.dtype}. Load it in {recipe.dtype}."
         if recipe.adapters:
             names = ", ".join(adapter.name for adapter in recipe.adapters)
             return f"The recipe uses adapters ({names}), which this model has not been given."
-        if self.spec.unet.in_channels != self.spec.vae.latent_channels:
+        if self.inpaints and recipe.mask is None:
             return f"{self.name} fills in parts of a given picture; it does not make one from words alone."
         return None
 
     def pictures(self, progress: Progress) -> list[Picture]:
         """Return the pictures of the last step's `progress`; of an earlier one, what they are by then."""
-        images = self.decode(progress.latents)
+        images = self.decode(progress.latents, progress.recipes[0])
+        if progress.canvas:
+            images = [progress.canvas.finished(image) for image in images]
         origin = self.origin(batch=len(images))
         return [Picture(image, recipe, origin) for image, recipe in zip(images, progress.recipes, strict=True)]
 
@@ -351,20 +505,86 @@ class Model:
         )
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> list[Image.Image]:
+    def decode(self, latents: Tensor, recipe: Recipe | None = None) -> list[Image.Image]:
         """Return the images of `latents` (B, C, H, W), one at a time, so that none depends on its neighbours.
+
+        Args:
+            latents: to decode.
+            recipe: that says whether they are seamless, and decoded in tiles.
 
         Raises:
             PictureFailed: the latents or pixels are not finite.
         """
-        return [_image(self._decoded(latent)) for latent in latents.split(1)]
+        seamless, tile = (recipe.seamless, recipe.vae_tile) if recipe else (None, None)
+        with Seamless(seamless):
+            return [_image(self._decoded(latent, tile)) for latent in latents.split(1)]
 
-    def _decoded(self, latent: Tensor) -> Tensor:
-        vae = self.networks.vae
-        pixels = vae.decode((latent / self.spec.vae.scaling_factor).to(DTYPES[self.dtype]))[0]
+    def encode(self, image: Image.Image, tile: int | None = None) -> Tensor:
+        """Return the latents (1, C, h, w) of `image`, the most likely ones, so that they are always the same.
+
+        Args:
+            image: whose sides are multiples of the autoencoder's factor.
+            tile: side in pixels of the tiles to encode it in.
+        """
+        return self._encoded(pixels(image), tile)
+
+    @torch.inference_mode()
+    def _encoded(self, x: Tensor, tile: int | None = None) -> Tensor:
+        vae, x = self.networks.vae, x.to(self.device, DTYPES[self.dtype])
+        z = tiled(lambda part: vae.encode(part).mode(), x, tile, _overlap(tile)) if tile else vae.encode(x).mode()
+        return z.float() * self.spec.vae.scaling_factor
+
+    def _decoded(self, latent: Tensor, tile: int | None = None) -> Tensor:
+        vae, factor = self.networks.vae, self.spec.vae.factor
+        z = (latent / self.spec.vae.scaling_factor).to(DTYPES[self.dtype])
+        pixels = (tiled(vae.decode, z, tile // factor, _overlap(tile) // factor) if tile else vae.decode(z))[0]
         if not pixels.isfinite().all():
             raise PictureFailed(f"{self.name} in {self.dtype} gave pixels that are no numbers. Load it in float32.")
         return pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One run of a sampler.
+
+    Attributes:
+        sampler: its name.
+        sigmas: (S + 1,) that it visits.
+        height: of the latents.
+        width: of the latents.
+        beginning: a picture that it begins with.
+    """
+
+    sampler: str
+    sigmas: Tensor
+    height: int
+    width: int
+    beginning: Beginning | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+        return len(self.sigmas) - 1
+
+
+def second_pass(recipe: Recipe, factor: int, schedule: NoiseSchedule) -> Pass:
+    """Return the second pass of a `recipe` with `hires`, but for what it begins with."""
+    hires = recipe.hires
+    assert hires is not None
+    levels = partial(SIGMAS[hires.schedule or recipe.schedule], schedule)
+    sigmas = remaining(levels, hires.steps or recipe.steps, hires.strength, "exact")
+    return Pass(hires.sampler or recipe.sampler, sigmas, hires.height // factor, hires.width // factor)
+
+
+def _with_seed(recipe: Recipe, seed: int) -> Recipe:
+    if recipe.variation is None:
+        return recipe.model_copy(update={"seed": seed})
+    return recipe.model_copy(update={"variation": recipe.variation.model_copy(update={"seed": seed})})
+
+
+def _overlap(tile: int) -> int:
+    """Return how far tiles overlap, in pixels: a quarter, in whole latents of any model."""
+    return max(32, tile // 128 * 32)
 
 
 def start(sampler: str, sigma: float) -> float:

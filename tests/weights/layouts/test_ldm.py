@@ -185,6 +185,14 @@ def test_old_names_of_the_text_encoder_are_read(tmp_path: Path) -> None:
     assert load_model(tmp_path / "x.safetensors").digest == tiny.stable_diffusion().digest
 
 
+def test_old_and_new_names_at_once_are_a_mismatch(tmp_path: Path) -> None:
+    wanted, name = tensors(tiny.stable_diffusion()), "final_layer_norm.bias"
+    files.save(tmp_path / "x.safetensors", {**wanted, f"cond_stage_model.transformer.{name}": torch.ones(64)})
+    with pytest.raises(KeyMismatch) as caught:
+        load_model(tmp_path / "x.safetensors")
+    assert caught.value.unknown == [f"cond_stage_model.transformer.{name}"]
+
+
 def test_weights_show_what_is_predicted(tmp_path: Path) -> None:
     networks = tiny.stable_diffusion("sd-2")
     wanted, last = tensors(networks), f"{ldm.UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
