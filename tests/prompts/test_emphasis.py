@@ -109,6 +109,10 @@ def test_nested_weights_multiply(text: str, weights: list[object]) -> None:
     assert part.weight == pytest.approx(math.prod(float(str(weight)) for weight in weights))
 
 
+def test_weights_beyond_all_numbers_are_read_too() -> None:
+    assert parse("(" * 40 + "a" + ":999999999)" * 40 + "b") == ((Part("a", math.inf), Part("b")),)
+
+
 def test_literal_text_means_nothing() -> None:
     assert literal("(a:1.3) BREAK") == ((Part("(a:1.3) BREAK"),),)
     assert literal("") == ((),)

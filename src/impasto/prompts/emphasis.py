@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 MORE, LESS = 1.1, 1 / 1.1
 
 _NUMBER = r"[+-]?(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)"
@@ -42,20 +44,17 @@ def parse(text: str) -> tuple[Segment, ...]:
     Neighbours of equal weight are one part, whatever brackets they stood in.
     """
     texts: list[str | None] = []  # None is a BREAK
-    weights: list[float] = []
+    weights = np.ones(len(text) + 1)  # of as many texts as there are, and room for as many as there could be
     opened: dict[str, list[int]] = {"(": [], "[": []}
 
     def multiply(first: int, factor: float) -> None:
-        weights[first:] = [weight * factor for weight in weights[first:]]
-
-    def add(*pieces: str | None) -> None:
-        texts.extend(pieces)
-        weights.extend([1.0] * len(pieces))
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever uses the weights says what is wrong with them
+            weights[first : len(texts)] *= factor
 
     for token in _TOKEN.finditer(text):
         kind, written = token.lastgroup, token[0]
         if kind == "escaped":
-            add(token["escaped"])
+            texts.append(token["escaped"])
         elif written in opened:
             opened[written].append(len(texts))
         elif kind == "weight" and opened["("]:
@@ -65,12 +64,12 @@ def parse(text: str) -> tuple[Segment, ...]:
         elif written == "]" and opened["["]:
             multiply(opened["["].pop(), LESS)
         else:
-            add(*_pieces(written))
+            texts += _pieces(written)
     for first in opened["("]:
         multiply(first, MORE)
     for first in opened["["]:
         multiply(first, LESS)
-    return _segments(texts, weights)
+    return _segments(texts, weights[: len(texts)].tolist())
 
 
 def literal(text: str) -> tuple[Segment, ...]:
