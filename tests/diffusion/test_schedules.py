@@ -11,17 +11,57 @@ from impasto.diffusion.schedules import SIGMAS, NoiseSchedule
 from impasto.errors import InvalidInput
 
 SCHEDULE = NoiseSchedule.scaled_linear()
+TO_LOWEST = {"compvis", "leading_lowest", "kl_optimal_lowest"}
+FROM_BELOW = {"ddim_uniform", "compvis", "leading", "leading_multistep", "leading_lowest"}
+"""What begins below the network's highest level."""
+ROUNDED = {"beta": 100, "linspace": 999, "linspace_multistep": 500, "leading": 999, "leading_multistep": 998}
+"""What drops a step where two levels are the same, and the number of steps from which that may happen."""
+ROUNDED["leading_lowest"] = ROUNDED["leading"]
+MOST = {"lcm": 50, "compvis": 998, "leading_lowest": 998}
 
 
 @pytest.mark.parametrize("name", SIGMAS)
 @given(steps=st.integers(1, 1000))
 def test_sigmas_fall_strictly_from_the_top_to_zero(name: str, steps: int) -> None:
-    sigmas = SIGMAS[name](SCHEDULE, steps)
-    assert sigmas.shape == (steps + 1,)
+    sigmas = SIGMAS[name](SCHEDULE, min(steps, MOST.get(name, steps)))
     assert sigmas.dtype == torch.float32
     assert bool((sigmas.diff() < 0).all())
-    assert sigmas[-1] == 0
-    torch.testing.assert_close(sigmas[0], SCHEDULE.sigmas[-1], rtol=1e-6, atol=0)
+    assert sigmas[-1].item() == pytest.approx(SCHEDULE.sigmas[0].item() if name in TO_LOWEST else 0, rel=1e-5)
+    if name not in FROM_BELOW:
+        torch.testing.assert_close(sigmas[0], SCHEDULE.sigmas[-1], rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", SIGMAS)
+@given(steps=st.integers(1, 1000))
+def test_there_are_as_many_steps_as_asked_for(name: str, steps: int) -> None:
+    steps = min(steps, MOST.get(name, steps))
+    found = len(SIGMAS[name](SCHEDULE, steps)) - 1
+    if name not in ("ddim_uniform", "compvis"):
+        assert found == steps or (name in ROUNDED and found < steps and steps > ROUNDED[name])
+    elif 1000 % steps == 0 and steps < 1000:
+        assert found == steps
+    else:
+        assert found == pytest.approx(1000 // (1000 // steps), abs=1)
+
+
+@pytest.mark.parametrize("name", ["simple", "ddim_uniform", "trailing", "beta"])
+def test_more_steps_than_levels_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput, match="1000 noise levels to take 1001 from"):
+        SIGMAS[name](SCHEDULE, 1001)
+
+
+def test_more_steps_than_were_distilled_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="knows 50 steps, not 51"):
+        SIGMAS["lcm"](SCHEDULE, 51)
+
+
+def test_zero_snr_keeps_the_first_level_and_drowns_the_last() -> None:
+    zero = SCHEDULE.to_zero_snr()
+    assert zero.alphas_cumprod[0] == SCHEDULE.alphas_cumprod[0]
+    assert zero.sigmas[-1] == pytest.approx(4096, rel=1e-6)
+    assert bool((zero.alphas_cumprod[1:] < SCHEDULE.alphas_cumprod[1:]).all())
+    for name in SIGMAS:
+        assert bool((SIGMAS[name](zero, 20).diff() < 0).all())
 
 
 @pytest.mark.parametrize("name", SIGMAS)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self
 
@@ -46,6 +48,18 @@ class NoiseSchedule:
     def scaled_linear(cls, beta_start: float = 0.00085, beta_end: float = 0.012, steps: int = 1000) -> Self:
         """Build the schedule of Stable Diffusion 1.x: betas linear in their square root (Rombach et al. 2112.10752)."""
         return cls.from_betas(torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2)
+
+    def to_zero_snr(self, last: float = 2**-24) -> Self:
+        """Return the schedule stretched so that its last step hides the picture (Lin et al. 2305.08891 Algorithm 1).
+
+        Args:
+            last: the last alpha-bar, which must not be 0 for there to be a noise level; diffusers' is the smallest
+                number of half precision.
+        """
+        root = self.alphas_cumprod.double().sqrt()
+        a = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+        a[-1] = last
+        return type(self)(a.float())
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -99,6 +113,153 @@ def exponential(schedule: NoiseSchedule, steps: int) -> Tensor:
     return _to_zero(torch.linspace(math.log(high), math.log(low), _positive(steps)).exp())
 
 
+def polyexponential(schedule: NoiseSchedule, steps: int, rho: float = 1.0) -> Tensor:
+    """Space the steps evenly in `log(sigma) ** (1 / rho)`, scaled to its range; `rho` 1 is `exponential`."""
+    low, high = (math.log(sigma) for sigma in _range(schedule))
+    return _to_zero((low + torch.linspace(1, 0, _positive(steps)) ** rho * (high - low)).exp())
+
+
+def sgm_uniform(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Space the steps evenly in the network's time, the last one to time 0, which is left out (as Stability's SGM)."""
+    return _to_zero(schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, _positive(steps) + 1)[:-1]))
+
+
+def simple(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Take every `T / steps`-th of the network's own levels from the top, rounded up."""
+    top = len(schedule.sigmas) - 1
+    return _at(schedule, [top - int(i * ((top + 1) / steps)) for i in range(_within(schedule, steps))])
+
+
+def ddim_uniform(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Take the levels 1, 1 + k, 1 + 2 k ... with `k = T // steps` (Song et al. 2010.02502 appendix D.3, as CompVis).
+
+    Where `steps` does not divide T there are more of them than `steps`, as in CompVis's and ComfyUI's.
+    """
+    return _at(schedule, range(1, len(schedule.sigmas), len(schedule.sigmas) // _within(schedule, steps)))
+
+
+def compvis(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `ddim_uniform`, but ending at the network's lowest level: CompVis's and A1111's for DDIM and PLMS."""
+    top = len(schedule.sigmas)
+    return _lowest(
+        schedule, _at(schedule, (min(t + 1, top - 1) for t in range(0, top, top // _within(schedule, steps))))
+    )
+
+
+def linspace(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Take levels from T - 1 to 0, evenly spaced and rounded (Lin et al. 2305.08891 table 2)."""
+    top = len(schedule.sigmas) - 1
+    return _at(schedule, np.linspace(0, top, steps).round() if _within(schedule, steps) > 1 else [top])
+
+
+def leading(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Take the first of every `T // steps` levels, one up (Lin et al. 2305.08891 table 2; SD's offset)."""
+    apart = len(schedule.sigmas) // _within(schedule, steps)
+    return _at(schedule, [min(i * apart + 1, len(schedule.sigmas) - 1) for i in range(steps)])
+
+
+def leading_lowest(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `leading`, but ending at the network's lowest level (diffusers' `set_alpha_to_one=False`)."""
+    return _lowest(schedule, leading(schedule, steps))
+
+
+def trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Take the last of every `T / steps` levels (Lin et al. 2305.08891 table 2)."""
+    top = len(schedule.sigmas)
+    return _at(schedule, np.arange(top, 0, -top / _within(schedule, steps)).round()[:steps] - 1)
+
+
+def linspace_multistep(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `linspace` with one more step, the last left out: diffusers' for DPM-Solver, DEIS and UniPC."""
+    return _at(schedule, np.linspace(0, len(schedule.sigmas) - 1, _within(schedule, steps) + 1).round()[1:])
+
+
+def leading_multistep(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `leading` with one more step, the last left out: diffusers' for DPM-Solver, DEIS and UniPC."""
+    apart = len(schedule.sigmas) // (_within(schedule, steps) + 1) or 1
+    return _at(schedule, [min(i * apart + 1, len(schedule.sigmas) - 1) for i in range(1, steps + 1)])
+
+
+def lcm(schedule: NoiseSchedule, steps: int, distilled: int = 50) -> Tensor:
+    """Take evenly spaced ones of the `distilled` levels that a consistency model knows (Luo et al. 2310.04378 4.3)."""
+    if _positive(steps) > distilled:
+        raise InvalidInput(f"A consistency model knows {distilled} steps, not {steps}. Use fewer: 4 to 8 are usual.")
+    apart = len(schedule.sigmas) // distilled
+    return _at(schedule, [(distilled - int(i * (distilled / steps))) * apart - 1 for i in range(steps)])
+
+
+def beta(schedule: NoiseSchedule, steps: int, alpha: float = 0.6) -> Tensor:
+    """Space the steps in the network's time as quantiles of Beta(alpha, alpha) (Lee et al. 2407.12173 section 4)."""
+    quantiles = _beta_quantiles(1 - np.arange(_within(schedule, steps)) / steps, alpha)
+    times = (quantiles * (len(schedule.sigmas) - 1)).round()
+    return _at(schedule, times)
+
+
+def beta_sigma(schedule: NoiseSchedule, steps: int, alpha: float = 0.6) -> Tensor:
+    """Space the steps as the quantiles of Beta(alpha, alpha) in sigma rather than in time: A1111's and diffusers'."""
+    low, high = _range(schedule)
+    quantiles = _beta_quantiles(1 - np.linspace(0, 1, _positive(steps)), alpha)
+    return _to_zero(torch.from_numpy(low + quantiles * (high - low)).float())
+
+
+def align_your_steps(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Take the levels that were optimised for Stable Diffusion 1.5 (Sabour et al. 2404.14507), the last to 0.
+
+    Other than 10 steps are interpolated in log sigma, as the authors recommend.
+    """
+    return _to_zero(_interpolated(ALIGN_YOUR_STEPS, _positive(steps) + 1)[:-1]).to(schedule.sigmas)
+
+
+def align_your_steps_whole(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `align_your_steps`, but with 0 after the last of its levels instead of in its place: A1111's."""
+    return _to_zero(_interpolated(ALIGN_YOUR_STEPS, _positive(steps))).to(schedule.sigmas)
+
+
+def kl_optimal(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """Space the steps evenly in `arctan(sigma)`, optimal for normal data (Sabour et al. 2404.14507 theorem 3.1)."""
+    low, high = (math.atan(sigma) for sigma in _range(schedule))
+    return _to_zero((high + torch.linspace(0, 1, _positive(steps)) * (low - high)).tan())
+
+
+def kl_optimal_lowest(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `kl_optimal`, but with the network's lowest level as the last instead of 0: A1111's."""
+    return kl_optimal(schedule, _positive(steps) + 1)[:-1]
+
+
+ALIGN_YOUR_STEPS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
+
+
+def _interpolated(levels: Sequence[float], count: int) -> Tensor:
+    places = np.linspace(0, len(levels) - 1, count)
+    return torch.from_numpy(np.exp(np.interp(places, range(len(levels)), np.log(levels)))).float()
+
+
+def _beta_quantiles(p: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+    """Invert the distribution function of Beta(alpha, alpha) by bisection.
+
+    It is symmetric, and on [0, 1/2] its power series (Abramowitz & Stegun 26.5.4) gains a binary digit a term.
+    """
+    n = np.arange(60)
+    series = np.cumprod(np.concatenate([[1.0], (n[1:] - alpha) / n[1:]])) / (alpha + n)
+    scale = math.gamma(2 * alpha) / math.gamma(alpha) ** 2
+    lower = np.minimum(p, 1 - p)
+    low, high = np.zeros_like(p), np.full_like(p, 0.5)
+    for _ in range(60):
+        x = (low + high) / 2
+        below = scale * x**alpha * (x[:, None] ** n @ series) < lower
+        low, high = np.where(below, x, low), np.where(below, high, x)
+    return np.where(p > 0.5, 1 - high, np.where(p == 0.5, 0.5, high))
+
+
+def _at(schedule: NoiseSchedule, times: Iterable[float]) -> Tensor:
+    """Return the network's own levels at `times`; where two of them are the same there is a step less."""
+    return _to_zero(schedule.sigmas[torch.tensor(sorted({int(t) for t in times}, reverse=True))])
+
+
+def _lowest(schedule: NoiseSchedule, sigmas: Tensor) -> Tensor:
+    return torch.cat([sigmas[:-1], schedule.sigmas[:1]])
+
+
 def _range(schedule: NoiseSchedule) -> tuple[float, float]:
     return schedule.sigmas[0].item(), schedule.sigmas[-1].item()
 
@@ -109,15 +270,44 @@ def _positive(steps: int) -> int:
     return steps
 
 
+def _within(schedule: NoiseSchedule, steps: int) -> int:
+    if _positive(steps) > len(schedule.sigmas):
+        raise InvalidInput(f"There are {len(schedule.sigmas)} noise levels to take {steps} from. Ask for fewer steps.")
+    return steps
+
+
 def _to_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
 Sigmas = Callable[[NoiseSchedule, int], Tensor]
-"""`(schedule, steps) -> (steps + 1,)` float32, strictly falling, ending in 0."""
+"""`(schedule, steps) -> (steps + 1,)` float32, strictly falling, mostly ending in 0.
+
+Those that take the network's own levels have a step less where two would be the same, and `ddim_uniform` and `compvis`
+a few more where `steps` does not divide T. `NAME_lowest` and `compvis` end at the network's lowest level instead of 0.
+So pictures made elsewhere are made again with the levels that they were made with.
+"""
 
 SIGMAS: dict[str, Sigmas] = {
     "normal": normal,
     "karras": karras,
     "exponential": exponential,
+    "polyexponential": polyexponential,
+    "sgm_uniform": sgm_uniform,
+    "simple": simple,
+    "ddim_uniform": ddim_uniform,
+    "compvis": compvis,
+    "beta": beta,
+    "beta_sigma": beta_sigma,
+    "align_your_steps": align_your_steps,
+    "align_your_steps_whole": align_your_steps_whole,
+    "kl_optimal": kl_optimal,
+    "kl_optimal_lowest": kl_optimal_lowest,
+    "linspace": linspace,
+    "linspace_multistep": linspace_multistep,
+    "leading": leading,
+    "leading_multistep": leading_multistep,
+    "leading_lowest": leading_lowest,
+    "trailing": trailing,
+    "lcm": lcm,
 }
