@@ -15,6 +15,9 @@ from impasto.prompts.conditioning import Conditioning
 Conditional = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`(x (B, C, H, W), sigma (B,), context (B, T, D)) -> x0 (B, C, H, W)`: any of the denoisers."""
 
+Clauses = list[tuple[float, Tensor]]
+"""Weight and context (1, T, D) of each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Composed:
@@ -63,9 +66,9 @@ class Composed:
         Raises:
             InvalidInput: there are several prompts, but not one a picture.
         """
-        clauses = self._clauses(self.prompts, x, sigma)
-        predicted = self._predict(x, sigma, [*self._clauses(self.negatives, x, sigma), *clauses])
-        x0_negative, x0 = predicted[: len(x)], predicted[len(x) :]
+        clauses, negatives = (self._clauses(prompts, x, sigma) for prompts in (self.prompts, self.negatives))
+        together = [own + other for own, other in zip(negatives, clauses, strict=True)]
+        x0_negative, x0 = self._predict(x, sigma, together).split([len(x), len(x) * (len(together[0]) - 1)])
         if all([weight for weight, _ in own] == [1.0] for own in clauses):
             return x0, x0_negative
         totals = x.new_tensor([sum(weight for weight, _ in own) for own in clauses]).view(-1, 1, 1, 1)
@@ -76,18 +79,21 @@ class Composed:
         begun = self.sigmas[1:-1] >= sigma * (1 - 1e-5)
         return int(begun.sum())
 
-    def _clauses(self, prompts: Sequence[Conditioning], x: Tensor, sigma: Tensor) -> list[list[tuple[float, Tensor]]]:
-        """Return weights and contexts of each picture at this noise level."""
+    def _clauses(self, prompts: Sequence[Conditioning], x: Tensor, sigma: Tensor) -> list[Clauses]:
+        """Return the clauses of each picture at this noise level, equally many: what is missing has weight 0."""
         if len(prompts) not in (1, len(x)):
             raise InvalidInput(f"{len(prompts)} prompts for {len(x)} pictures. Give one for all, or one for each.")
         step = 0 if all(prompt.constant for prompt in prompts) else self.step(sigma[0].item())
-        return [prompt.at(step) for prompt in prompts] * (len(x) if len(prompts) == 1 else 1)
+        clauses = [prompt.at(step) for prompt in prompts]
+        most = max(map(len, clauses))
+        filled = [[*own, *[(0.0, own[-1][1])] * (most - len(own))] for own in clauses]
+        return filled * (len(x) if len(prompts) == 1 else 1)
 
-    def _predict(self, x: Tensor, sigma: Tensor, clauses: Sequence[Sequence[tuple[float, Tensor]]]) -> Tensor:
-        """Return x0 (R, C, H, W) for each of all `clauses`, which go through the pictures once or more, in one call."""
-        owners = torch.tensor([k % len(x) for k, own in enumerate(clauses) for _ in own], device=x.device)
-        contexts = level([context for own in clauses for _, context in own])
-        return self.denoiser(x[owners], sigma[owners], contexts)
+    def _predict(self, x: Tensor, sigma: Tensor, clauses: Sequence[Clauses]) -> Tensor:
+        """Return x0 (K * B, C, H, W) from one call: of all pictures for their first clause, for their second, and so on."""
+        contexts = level([context for each in zip(*clauses, strict=True) for _, context in each])
+        times = len(clauses[0])
+        return self.denoiser(x.repeat(times, 1, 1, 1), sigma.repeat(times), contexts)
 
 
 def level(contexts: Sequence[Tensor]) -> Tensor:
@@ -99,8 +105,8 @@ def level(contexts: Sequence[Tensor]) -> Tensor:
     return torch.cat([context.repeat(1, length // context.shape[1], 1) for context in contexts])
 
 
-def _sums(clauses: Sequence[Sequence[tuple[float, Tensor]]], x0: Tensor) -> Tensor:
-    """Return the weighted sum of each picture's clauses (B, C, H, W) of `x0` (R, C, H, W)."""
-    weights = [weight for own in clauses for weight, _ in own]
-    parts = (x0 * x0.new_tensor(weights).view(-1, 1, 1, 1)).split([len(own) for own in clauses])
-    return torch.stack([part.sum(0) for part in parts])
+def _sums(clauses: Sequence[Clauses], x0: Tensor) -> Tensor:
+    """Return the weighted sum (B, C, H, W) of the predictions `x0` (K * B, C, H, W) for each picture's clauses."""
+    weights = x0.new_tensor([[weight for weight, _ in own] for own in clauses]).T  # (K, B)
+    weighted: Tensor = x0.unflatten(0, weights.shape) * weights[..., None, None, None]
+    return weighted.sum(0)
