@@ -65,13 +65,11 @@ class JudgeUse(Frozen):
 
     Attributes:
         weights: digest of its weights.
-        plan: digest of its plan.
-        rows: Merkle root of the rows it learned from.
+        training: digest of its plan and of the rows it learned from.
     """
 
     weights: Digest
-    plan: Digest
-    rows: str
+    training: Digest
 
 
 class Report(Frozen):

@@ -21,10 +21,11 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where `benchmarks` is, when this file is what runs
 
-from benchmarks import asked, figures, judge
+from benchmarks import asked, figures, judge, lessons
 from benchmarks.composing import measure_e
 from benchmarks.figures import Figure, JudgeUse, Report
-from benchmarks.judge import Judge, JudgePlan
+from benchmarks.judge import Judge
+from benchmarks.lessons import JudgePlan
 from benchmarks.measures import (
     FULL,
     QUICK,
@@ -97,9 +98,8 @@ def train_judge(chosen: argparse.Namespace) -> None:
     plan = plans.read(ModelPlan, chosen.plan)
     corpus = Corpus.open(chosen.corpus)
     wanted = judge_plan(plan, corpus, chosen.without, chosen.steps, chosen.seed)
-    rows = data.load(corpus, wanted.select)
     console = Console(stderr=True)
-    for tick in judge.train(wanted, rows, chosen.output):
+    for tick in judge.train(wanted, lessons.load(corpus, wanted), chosen.output):
         step = tick.progress.step
         if step % SAID_EVERY == 0 or step == tick.steps:
             left = tick.progress.seconds / step * (tick.steps - step) / 60
@@ -110,13 +110,15 @@ def train_judge(chosen: argparse.Namespace) -> None:
     print(f"{chosen.output}: on held-out drawings {_listed(held_out)}, among {len(wanted.select.concepts)} concepts")
     if chosen.without:
         unseen = dataset.load(corpus, "train", set(wanted.select.concepts), {chosen.without})
-        print(f"on {chosen.without}, which it never saw: {_listed(judge.accuracy(judge.load(chosen.output), unseen))}")
+        found = judge.concept_accuracy(judge.load(chosen.output), unseen)
+        print(f"on {chosen.without}, which it never saw: {_listed(found)}")
 
 
 def judge_plan(plan: ModelPlan, corpus: Corpus, without: str | None, steps: int, seed: int) -> JudgePlan:
     """Return the plan of the judge for models of `plan`: their concepts and styles.
 
-    Concepts are learned from all collections of the `corpus` that draw them, but for the one that is left out.
+    Concepts are learned from all collections of the `corpus` that draw them, but for the one that is left out; styles
+    from all that their collections draw.
     """
     collections = sorted({row.source.collection for row in corpus.rows} - {without})
     styles = [name for name in plan.select.collections or collections if name != without]
@@ -125,7 +127,7 @@ def judge_plan(plan: ModelPlan, corpus: Corpus, without: str | None, steps: int,
         raise InvalidInput("The plan names no concepts. The judge needs a list: `select.concepts`.")
     ordered = [name for name in plan.select.concepts or sorted(concepts) if name in concepts]
     select = Selection(concepts=tuple(ordered), collections=tuple(collections))
-    return judge.default_plan(steps, seed, styles=tuple(styles), select=select)
+    return lessons.default_plan(steps, seed, styles=tuple(styles), select=select)
 
 
 def measure(chosen: argparse.Namespace) -> None:
@@ -139,9 +141,7 @@ def measure(chosen: argparse.Namespace) -> None:
         model=model.name,
         model_digest=model.digest,
         settings=model.about.settings.plain(),
-        judge=JudgeUse(
-            weights=referee.digest, plan=referee.plan.digest, rows=files.load(chosen.judge).metadata["rows"]
-        ),
+        judge=JudgeUse(weights=referee.digest, training=files.load(chosen.judge).metadata["identity"]),
         corpus=corpus.manifest.root,
         selection=selection,
         learned_from_selection=learned_from(model, selection),
@@ -242,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
 
     judging = commands.add_parser("judge", parents=[common], help="train the judge, or go on with it")
     judging.add_argument("--output", type=Path, required=True, help="safetensors file; OUTPUT.run keeps the training")
-    judging.add_argument("--steps", type=int, default=judge.STEPS, help="of its training (default: %(default)s)")
+    judging.add_argument("--steps", type=int, default=lessons.STEPS, help="of its training (default: %(default)s)")
     judging.add_argument("--without", metavar="COLLECTION", help="leave it out, and tell how the judge does on it")
     judging.set_defaults(run=train_judge)
 

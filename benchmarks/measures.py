@@ -20,7 +20,8 @@ from torch import Tensor
 from benchmarks import asked, colours, nearness
 from benchmarks.asked import Question
 from benchmarks.figures import Bound, Figure, bound, mean, share
-from benchmarks.judge import Judge, Opinion
+from benchmarks.judge import Judge
+from benchmarks.opinions import Opinion
 from impasto.corpus.dataset import Drawings
 from impasto.pipeline import Model, batches
 from impasto.training.autoencoder import psnr

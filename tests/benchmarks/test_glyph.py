@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import asked, composing, glyph, judge, measures, nearness
+from benchmarks import asked, composing, glyph, judge, lessons, measures, nearness, opinions
 from benchmarks.figures import Report
 from benchmarks.measures import Answers, Exam, Size
 from impasto.corpus.store import Corpus
@@ -17,16 +17,17 @@ from impasto.training import plans
 from impasto.training.plans import ModelPlan, Stage
 
 SMALL = Size(4, 4, 1, 2, 2, 2, 2, 2, 2, 4)
-PLANNED = judge.default_plan
+PLANNED = lessons.default_plan
 
 
 @pytest.fixture(autouse=True)
 def tiny_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def planned(steps: int, seed: int, **choices: object) -> judge.JudgePlan:
-        small = {"stages": [Stage(size=16, batch=8, steps=steps)], "widths": (16, 32), "blocks": (1, 1)}
+    def planned(steps: int, seed: int, **choices: object) -> lessons.JudgePlan:
+        small = {"widths": (16, 32), "blocks": (1, 1), "near": (16,), "native": 32}
+        small["stages"] = [Stage(size=16, batch=8, steps=steps)]
         return PLANNED(steps, seed, **small, **choices)
 
-    monkeypatch.setattr(judge, "default_plan", planned)
+    monkeypatch.setattr(lessons, "default_plan", planned)
     monkeypatch.setattr(glyph, "QUICK", SMALL)
 
 
@@ -99,7 +100,7 @@ def test_held_out_pairs_are_none_that_was_trained_on(exam: Exam) -> None:
 def test_any_meaning_of_a_word_counts_among_the_concepts_asked(exam: Exam) -> None:
     names = exam.judge.concepts  # fox, owl, red-apple, house
     scores = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
-    opinion = judge.Opinion(torch.zeros(1, 4), scores, torch.zeros(1, 3))
+    opinion = opinions.Opinion(torch.zeros(1, 4), scores, torch.zeros(1, 3))
 
     def within(places: int, *meant: str, among: tuple[str, ...] = names) -> bool:
         (hit,) = measures.found(

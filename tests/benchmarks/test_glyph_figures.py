@@ -15,7 +15,7 @@ def report(*found: Figure, quick: bool = False) -> Report:
         model="glyph",
         model_digest=DIGEST,
         settings={"steps": 25, "sampler": "dpmpp_2m"},
-        judge=JudgeUse(weights=DIGEST, plan=DIGEST, rows=DIGEST),
+        judge=JudgeUse(weights=DIGEST, training=DIGEST),
         corpus=DIGEST,
         selection=DIGEST,
         learned_from_selection=True,
