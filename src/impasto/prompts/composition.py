@@ -90,7 +90,7 @@ class Composed:
         return filled * (len(x) if len(prompts) == 1 else 1)
 
     def _predict(self, x: Tensor, sigma: Tensor, clauses: Sequence[Clauses]) -> Tensor:
-        """Return x0 (K * B, C, H, W) from one call: all pictures for their first clause, for their second, and so on."""
+        """Return x0 (K * B, C, H, W) from one call: all pictures for their first clause, then for their second."""
         contexts = level([context for each in zip(*clauses, strict=True) for _, context in each])
         times = len(clauses[0])
         return self.denoiser(x.repeat(times, 1, 1, 1), sigma.repeat(times), contexts)
