@@ -50,6 +50,47 @@ FOX: dict[str, Any] = {
 }
 
 
+LATER: dict[str, Any] = {
+    "start": {"image": "sha256:" + "1" * 64, "strength": 0.5, "counting": "a1111"},
+    "mask": {"image": "sha256:" + "2" * 64, "blur": 2, "content": "fill", "area": "masked"},
+    "extension": {"left": 64},
+    "variation": {"seed": 3, "strength": 0.25},
+    "seamless": "x",
+    "vae_tile": 512,
+}
+
+
+def test_what_came_later_is_in_the_digest_only_when_it_is_set() -> None:
+    plain, full = Recipe(**FOX), Recipe(**FOX, **LATER)
+    assert not set(plain.plain()) & set(LATER)
+    assert set(full.plain()) == set(plain.plain()) | set(LATER)
+    assert Recipe.from_json(full.canonical()) == full
+    digests = {Recipe(**FOX, start=LATER["start"], **{key: LATER[key]}).digest for key in LATER if key != "start"}
+    assert len(digests) == len(LATER) - 1
+    hires = Recipe(**FOX, hires={"width": 256, "height": 256})
+    assert Recipe.from_json(hires.canonical()) == hires
+    assert hires.digest != plain.digest
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mask": LATER["mask"]}, "need a start"),
+        ({"extension": LATER["extension"]}, "need a start"),
+        ({"start": LATER["start"], "mask": {}}, "mask needs an image"),
+        ({"start": LATER["start"], "mask": LATER["mask"], "hires": {"width": 256, "height": 256}}, "paint first"),
+        ({"start": {**LATER["start"], "strength": 0}}, "strength"),
+        ({"seamless": "z"}, "seamless"),
+        ({"vae_tile": 100}, "vae_tile"),
+        ({"variation": {"seed": 1, "strength": 2}}, "strength"),
+        ({"extension": {"left": 3}, "start": LATER["start"]}, "left"),
+    ],
+)
+def test_parts_that_do_not_go_together(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRecipe, match=message):
+        Recipe.parse({**FOX, **fields}, "fox.json", InvalidRecipe)
+
+
 @given(RECIPES)
 def test_canonical_json_round_trip(recipe: Recipe) -> None:
     again = Recipe.from_json(recipe.canonical())

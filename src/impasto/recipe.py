@@ -8,9 +8,10 @@ knows which there are.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
+from typing_extensions import Self
 
 from impasto.errors import InvalidRecipe
 from impasto.schema import Digest, Frozen
@@ -24,8 +25,15 @@ MAX_SIDE = 8192
 SIDE_MULTIPLE = 8
 """Widths and heights are whole multiples of this; a model may ask for a larger multiple."""
 
+LATER = ("start", "mask", "extension", "hires", "variation", "seamless", "vae_tile")
+"""Fields that the first recipes did not have; left out of the canonical form when they are not set."""
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Prompt = Annotated[str, StringConstraints(max_length=20_000)]
+Strength = Annotated[float, Field(gt=0, le=1)]
+Margin = Annotated[int, Field(ge=0, le=4096, multiple_of=8)]
+Counting = Literal["diffusers", "a1111", "exact"]
+Upscaler = Literal["latent", "latent-nearest", "latent-bicubic", "lanczos"]
 Side = Annotated[int, Field(ge=SIDE_MULTIPLE, le=MAX_SIDE, multiple_of=SIDE_MULTIPLE)]
 
 
@@ -35,6 +43,80 @@ class AdapterUse(Frozen):
     name: Name
     identity: Digest
     weight: Annotated[float, Field(ge=-100, le=100)] = 1.0
+
+
+class FromPicture(Frozen):
+    """A picture to begin with, instead of noise alone.
+
+    Attributes:
+        image: `pixels_digest` of the picture, as it was given.
+        strength: how much of it to give up, above 0 and up to 1.
+        counting: which of the steps that means. With `diffusers` the last `int(strength * steps)`; with `a1111` the
+            last `int(min(strength, 0.999) * steps) + 1`; with `exact` all `steps`, of a schedule that many times
+            longer.
+    """
+
+    image: Digest
+    strength: Strength
+    counting: Counting = "diffusers"
+
+
+class Mask(Frozen):
+    """Which part of the picture to paint anew, and how.
+
+    Attributes:
+        image: `pixels_digest` of the mask, white where to paint; None when all there is to paint is the extension.
+        invert: paint where it is black instead.
+        blur: radius in pixels of the passage from old to new, 0 to 64.
+        content: what the part begins as: what was there, its surroundings smeared, noise, or nothing.
+        area: work on the whole picture, or on the masked part alone at the recipe's full size.
+        padding: pixels around the masked part that are worked on with it.
+    """
+
+    image: Digest | None = None
+    invert: bool = False
+    blur: Annotated[float, Field(ge=0, le=64)] = 4.0
+    content: Literal["original", "fill", "noise", "nothing"] = "original"
+    area: Literal["whole", "masked"] = "whole"
+    padding: Annotated[int, Field(ge=0, le=1024)] = 32
+
+
+class Extension(Frozen):
+    """Pixels to add to the picture on each side: outpainting."""
+
+    left: Margin = 0
+    top: Margin = 0
+    right: Margin = 0
+    bottom: Margin = 0
+
+
+class Hires(Frozen):
+    """A second pass at a larger size.
+
+    Attributes:
+        width: of the picture then, in pixels.
+        height: of the picture then, in pixels.
+        upscaler: how it gets there: `latent` (bilinear), `latent-nearest`, `latent-bicubic`, or `lanczos` on pixels.
+        strength: how much of the first pass to give up.
+        steps: of the second pass, all of which are made; None for as many as the first.
+        sampler: None for the first pass's.
+        schedule: None for the first pass's.
+    """
+
+    width: Side
+    height: Side
+    upscaler: Upscaler = "latent"
+    strength: Strength = 0.7
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
+    sampler: Name | None = None
+    schedule: Name | None = None
+
+
+class Variation(Frozen):
+    """Noise a part of the way from the recipe's seed to another: 0 is the recipe's own, 1 the other's."""
+
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
+    strength: Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(Frozen):
@@ -56,6 +138,13 @@ class Recipe(Frozen):
         dtype: number format of the networks.
         noise: where noise comes from; `image` is one CPU generator a picture, started from its seed.
         adapters: applied to the model, in this order.
+        start: a picture to begin with.
+        mask: which part of that to paint.
+        extension: what to add around it.
+        hires: a second, larger pass.
+        variation: another seed to lean towards.
+        seamless: axes along which the picture's ends meet.
+        vae_tile: side in pixels of the tiles that the autoencoder works on, which takes less memory; None for none.
     """
 
     format: Literal["impasto-recipe/1"] = "impasto-recipe/1"
@@ -73,6 +162,13 @@ class Recipe(Frozen):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     noise: Literal["image"] = "image"
     adapters: tuple[AdapterUse, ...] = ()
+    start: FromPicture | None = None
+    mask: Mask | None = None
+    extension: Extension | None = None
+    hires: Hires | None = None
+    variation: Variation | None = None
+    seamless: Literal["x", "y", "xy"] | None = None
+    vae_tile: Annotated[int, Field(ge=64, le=MAX_SIDE, multiple_of=64)] | None = None
 
     @field_validator("seed", "steps", "width", "height", mode="before")
     @classmethod
@@ -81,6 +177,24 @@ class Recipe(Frozen):
             message = "Input should be a whole number, not true or false"
             raise ValueError(message)  # noqa: TRY004  (pydantic collects ValueError only)
         return value
+
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> Self:
+        if self.start is None and (self.mask or self.extension):
+            raise ValueError("mask and extension need a start: the picture that they are about")
+        if self.mask and self.mask.image is None and not self.extension:
+            raise ValueError("mask needs an image, unless there is an extension to paint")
+        if self.hires and self.mask:
+            raise ValueError("hires and mask do not go together: paint first, enlarge then")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """Return the data as JSON types, without what came to this format later and is not set.
+
+        So a recipe keeps its digest, whichever version reads it.
+        """
+        data = super().plain()
+        return {key: value for key, value in data.items() if value is not None or key not in LATER}
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "The recipe") -> Recipe:

@@ -149,3 +149,55 @@ def test_names_and_sheets_tell_no_more_than_the_files(
     assert sorted(paths) == sorted(["picture.png", "picture-2.png", "picture-sheet.png", *kept])
     for path in tmp_path.glob("*.png"):
         assert b"secret" not in path.read_bytes()
+
+
+def test_pictures_from_pictures(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gradient = Image.radial_gradient("L").resize((64, 64))
+    gradient.convert("RGB").save(tmp_path / "start.png")
+    gradient.point(lambda level: 255 * (level < 99)).save(tmp_path / "mask.png")
+    common = ["fox", "--model", folder, "--seed", "1", "--image", "start.png"]
+    (path,) = run(capsys, *common, "--strength", "0.5", "-o", "a.png")
+    recipe = png.read_recipe(Path(path))
+    assert recipe.start is not None
+    assert (recipe.start.strength, recipe.mask) == (0.5, None)
+    options = "--mask mask.png --mask-blur 2 --mask-content fill --mask-area masked --mask-padding 8 --mask-invert"
+    (path,) = run(capsys, *common, *options.split(), "-o", "b.png")
+    mask = png.read_recipe(Path(path)).mask
+    assert mask is not None
+    assert (mask.blur, mask.content, mask.area, mask.padding, mask.invert) == (2, "fill", "masked", 8, True)
+    reproduced = ["reproduce", "b.png", "--model", folder]
+    assert main(reproduced) == 2
+    assert "start image" in capsys.readouterr().err
+    assert main([*reproduced, "--image", "start.png", "--image", "mask.png"]) == 0
+    assert capsys.readouterr().out == "b.png: identical, every pixel.\n"
+    (path,) = run(capsys, *common, "--outpaint", "left=32", "--size", "96x64", "-o", "c.png")
+    with Image.open(path) as wide:
+        assert wide.size == (96, 64)
+
+
+def test_second_passes_variations_and_seams(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--hires 1.5x --hires-strength 0.6 --hires-steps 1 --hires-upscaler lanczos --seamless x --vae-tile 64"
+    (path,) = run(capsys, "fox", "--model", folder, *options.split(), "--variation-seed", "5")
+    recipe = png.read_recipe(Path(path))
+    assert recipe.hires is not None
+    assert recipe.variation is not None
+    assert (recipe.hires.width, recipe.hires.steps, recipe.hires.upscaler) == (96, 1, "lanczos")
+    assert (recipe.variation.strength, recipe.seamless, recipe.vae_tile) == (0.1, "x", 64)
+    with Image.open(path) as image:
+        assert image.size == (96, 96)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--strength", "0.5"], "--image"),
+        (["--hires", "big"], "2x"),
+        (["--variation-strength", "0.5"], "--variation-seed"),
+        (["--image", "nowhere.png"], "nowhere.png"),
+    ],
+)
+def test_options_that_go_nowhere(
+    folder: str, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert main(["generate", "fox", "--model", folder, *words]) == 2
+    assert message in capsys.readouterr().err

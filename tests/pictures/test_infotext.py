@@ -61,9 +61,14 @@ def test_values_survive_the_reader(name: str) -> None:
     assert pairs["Version"] == f"Impasto {__version__}"
 
 
-def test_every_sampler_and_schedule_has_a_name_there() -> None:
-    assert infotext.SAMPLER_NAMES.keys() >= SAMPLERS.keys()
-    assert infotext.SCHEDULE_NAMES.keys() >= SIGMAS.keys()
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("schedule", SIGMAS)
+def test_samplers_and_schedules_come_back(sampler: str, schedule: str) -> None:
+    assert sampler in infotext.SAMPLER_NAMES
+    found = infotext.read(infotext.write(Recipe(**{**FOX, "sampler": sampler, "schedule": schedule})))
+    assert found is not None
+    chosen = infotext.choices(found)
+    assert (chosen["sampler"], chosen["schedule"]) == (sampler, schedule)
 
 
 def test_pairs_without_a_value_and_alone() -> None:
@@ -125,6 +130,7 @@ def test_a1111() -> None:
         "schedule": "karras",
         "width": 512,
         "height": 768,
+        "hires": {"width": 1024, "height": 1536, "upscaler": "latent", "strength": 0.55},
     }
 
 
@@ -188,3 +194,31 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
     found = infotext.read(text)
     assert found is not None
     assert infotext.choices(found).keys() == {"negative_prompt", "seed", "sampler"}
+
+
+def test_second_passes_and_variations_come_back() -> None:
+    choices: dict[str, Any] = {
+        "hires": {"width": 1024, "height": 1536, "upscaler": "latent-bicubic", "strength": 0.5, "steps": 9,
+                  "sampler": "heun", "schedule": "normal"},
+        "variation": {"seed": 3, "strength": 0.25},
+        "seamless": "xy",
+    }  # fmt: skip
+    text = infotext.write(Recipe(**FOX, **choices))
+    assert "Variation seed: 3, Variation seed strength: 0.25, Denoising strength: 0.5, RNG: CPU, Tiling: True" in text
+    assert "Hires upscale: 2, Hires steps: 9, Hires upscaler: Latent (bicubic), Hires sampler: Heun" in text
+    found = infotext.read(text)
+    assert found is not None
+    assert {key: infotext.choices(found)[key] for key in choices} == choices
+    odd = infotext.write(Recipe(**FOX, hires={"width": 1024, "height": 1024}))
+    assert "Hires resize: 1024x1024" in odd
+
+
+def test_masks() -> None:
+    digest = "sha256:" + "1" * 64
+    mask = {"image": digest, "invert": True, "content": "noise", "area": "masked", "padding": 16}
+    text = infotext.write(Recipe(**FOX, start={"image": digest, "strength": 0.6}, mask=mask))
+    assert "Denoising strength: 0.6, RNG" in text
+    assert (
+        "Mask blur: 4, Mask mode: Inpaint not masked, Inpaint area: Only masked, Masked area padding: 16, "
+        "Masked content: latent noise, Version" in text
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,12 +18,55 @@ import impasto
 from impasto.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from impasto.pictures.origin import Commitment
     from impasto.pipeline import Model, Picture
+    from impasto.pipeline import Progress as Step
     from impasto.recipe import Recipe
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 """By which a file is told from a folder; those of `pictures.formats`."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Painting:
+    """How to paint within a mask.
+
+    Attributes:
+        mask_invert: paint where the mask is black instead.
+        mask_blur: radius in pixels of the passage from old to new.
+        mask_content: what the masked part begins as.
+        mask_area: work on the whole picture, or on the masked part alone at full size.
+        mask_padding: pixels around the masked part that are worked on with it.
+    """
+
+    mask_invert: bool = False
+    mask_blur: float = 4.0
+    mask_content: Literal["original", "fill", "noise", "nothing"] = "original"
+    mask_area: Literal["whole", "masked"] = "whole"
+    mask_padding: int = 32
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SecondPass:
+    """How to make a picture once more, larger.
+
+    Attributes:
+        hires_upscaler: how it gets there.
+        hires_strength: how much of the first pass to give up, above 0 and up to 1.
+        hires_steps: of the second pass; left out, as many as the first.
+        hires_sampler: of the second pass; left out, that of the first.
+        hires_schedule: of the second pass; left out, that of the first.
+    """
+
+    hires_upscaler: Literal["latent", "latent-nearest", "latent-bicubic", "lanczos"] = "latent"
+    hires_strength: float = 0.7
+    hires_steps: int | None = None
+    hires_sampler: str | None = None
+    hires_schedule: str | None = None
 
 
 def generate(
@@ -37,6 +82,17 @@ def generate(
     guidance: float | None = None,
     sampler: str | None = None,
     schedule: str | None = None,
+    image: Path | None = None,
+    strength: float | None = None,
+    mask: Path | None = None,
+    paint: Painting | None = None,
+    outpaint: str | None = None,
+    hires: str | None = None,
+    second: SecondPass | None = None,
+    variation_seed: int | None = None,
+    variation_strength: float | None = None,
+    seamless: Literal["x", "y", "xy"] | None = None,
+    vae_tile: int | None = None,
     model: str = "glyph",
     output: Annotated[Path, Parameter(alias="-o")] = Path(),
     format: Literal["png", "jpg", "webp"] | None = None,  # noqa: A002 (what people type)
@@ -62,6 +118,17 @@ def generate(
         guidance: how strictly to follow the prompt; 1 is as trained.
         sampler: how the noise comes off, for example euler or dpmpp_2m.
         schedule: how the noise levels are spaced, for example karras.
+        image: a picture to begin with.
+        strength: how much of that picture to give up, above 0 and up to 1; left out, 0.75.
+        mask: a picture that is white where to paint; the rest of the image stays.
+        paint: how to paint within the mask.
+        outpaint: pixels to add around the image, for example "left=64,bottom=128"; each a multiple of 8.
+        hires: make the picture once more, larger: "2x", or "768x1024" for width and height.
+        second: how to make it once more.
+        variation_seed: another seed, to vary the picture of the first one a little.
+        variation_strength: how far to go from one seed to the other, 0 to 1; left out, 0.1.
+        seamless: make the picture's ends meet along an axis: x, y or xy.
+        vae_tile: side in pixels of the tiles that large pictures are decoded in, which takes less memory; 512 is usual.
         model: name of a model, or its folder.
         output: a folder for the pictures, or the name of a PNG, JPEG or WebP file.
         format: of the files; left out, that of the output's name, or png. WebP keeps every pixel too, JPEG does not.
@@ -73,6 +140,7 @@ def generate(
     """
     width, height = _sides(size, width, height)
     names = _Names(output, prompt, format, metadata, alone=count == 1)
+    wanted = _Sources(image, strength, mask, paint or Painting(), outpaint)
     console = Console(stderr=True)
     with console.status(f"Loading {model} ..."):
         loaded = load(model, device, dtype)
@@ -87,9 +155,14 @@ def generate(
         guidance=guidance,
         sampler=sampler,
         schedule=schedule,
+        seamless=seamless,
+        vae_tile=vae_tile,
+        variation=_variation(variation_seed, variation_strength),
+        hires=_second(loaded, hires, second, (width, height)),
+        **wanted.choices,
     )
     pictures = []
-    for picture in _made(loaded, recipes, batch, console):
+    for picture in _made(loaded, recipes, batch, wanted.images, console):
         pictures.append(picture)
         path = names.of(str(picture.recipe.seed))
         commitment = picture.save(path, metadata)
@@ -118,6 +191,67 @@ def _sides(size: str | None, width: int | None, height: int | None) -> tuple[int
     return int(match[1]), int(match[2] or match[1])
 
 
+class _Sources:
+    """The pictures that a person gave, and what a recipe says of them."""
+
+    def __init__(
+        self, image: Path | None, strength: float | None, mask: Path | None, paint: Painting, outpaint: str | None
+    ) -> None:
+        self.images: list[Image] = []
+        self.choices: dict[str, Any] = {}
+        if image is None:
+            if strength is not None or mask or outpaint:
+                raise InvalidInput("--strength, --mask and --outpaint are about a picture. Give it with --image.")
+            return
+        self.choices["start"] = {"image": self._digest(image), "strength": 0.75 if strength is None else strength}
+        if outpaint:
+            self.choices["extension"] = _margins(outpaint)
+        if mask or outpaint:
+            names = ("invert", "blur", "content", "area", "padding")
+            self.choices["mask"] = {name: getattr(paint, f"mask_{name}") for name in names}
+            self.choices["mask"]["image"] = self._digest(mask) if mask else None
+
+    def _digest(self, path: Path) -> str:
+        from impasto.pictures.formats import open_image
+        from impasto.pictures.origin import pixels_digest
+
+        self.images.append(open_image(path))
+        return pixels_digest(self.images[-1])
+
+
+def _margins(text: str) -> dict[str, int]:
+    sides = dict(re.findall(r"(left|top|right|bottom)=(\d+)", text))
+    if ",".join(f"{side}={pixels}" for side, pixels in sides.items()) != text.replace(" ", ""):
+        raise InvalidInput(f"--outpaint {text!r} is not understood. Write for example left=64,bottom=128.")
+    return {side: int(pixels) for side, pixels in sides.items()}
+
+
+def _variation(seed: int | None, strength: float | None) -> dict[str, Any] | None:
+    if seed is None:
+        if strength is not None:
+            raise InvalidInput("--variation-strength needs --variation-seed, the seed to go to.")
+        return None
+    return {"seed": seed, "strength": 0.1 if strength is None else strength}
+
+
+def _second(
+    model: Model, hires: str | None, second: SecondPass | None, size: tuple[int | None, int | None]
+) -> dict[str, Any] | None:
+    if hires is None:
+        return None
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?)x", hires):
+        factor = model.spec.vae.factor
+        first = (side or model.spec.resolution for side in size)
+        width, height = (int(side * float(match[1])) // factor * factor for side in first)
+    elif match := re.fullmatch(r"(\d+)x(\d+)", hires):
+        width, height = int(match[1]), int(match[2])
+    else:
+        raise InvalidInput(f"--hires {hires!r} is not a size. Write 2x, or 768x1024 for width and height.")
+    names = ("upscaler", "strength", "steps", "sampler", "schedule")
+    said = second or SecondPass()
+    return {"width": width, "height": height, **{name: getattr(said, f"hires_{name}") for name in names}}
+
+
 class _SecondsPerStep(ProgressColumn):
     """How long a step takes."""
 
@@ -126,7 +260,9 @@ class _SecondsPerStep(ProgressColumn):
         return Text(f"{1 / task.speed:.2f} s/step" if task.speed else "")
 
 
-def _made(model: Model, recipes: Sequence[Recipe], batch: int, console: Console) -> Iterator[Picture]:
+def _made(
+    model: Model, recipes: Sequence[Recipe], batch: int, sources: Sequence[Image], console: Console
+) -> Iterator[Picture]:
     from impasto.pipeline import batches
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _SecondsPerStep())
@@ -134,12 +270,24 @@ def _made(model: Model, recipes: Sequence[Recipe], batch: int, console: Console)
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as progress:
-        task = progress.add_task(_short(recipes[0].prompt), total=recipes[0].steps * len(parts))
-        for part in parts:
-            for step in model.steps(part):
-                progress.advance(task)
-                if step.done:
-                    yield from model.pictures(step)
+        task = progress.add_task(_short(recipes[0].prompt), total=None)
+        for number, part in enumerate(parts):
+            for step in _aloud(model.make(part, sources=sources), console):
+                progress.update(task, completed=number * step.steps + step.step, total=step.steps * len(parts))
+                yield from step.made
+
+
+def _aloud(steps: Iterator[Step], console: Console) -> Iterator[Step]:
+    """Yield `steps`, and say what they warn of, as when half precision fails and float32 takes over."""
+    while True:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", RuntimeWarning)
+            step = next(steps, None)
+        for warning in caught:
+            console.print(f"Warning: {warning.message}", style="yellow", highlight=False)
+        if step is None:
+            return
+        yield step
 
 
 def _short(prompt: str) -> str:

@@ -21,6 +21,7 @@ def reproduce(
     *,
     model: str | None = None,
     recipe: Path | None = None,
+    image: list[Path] | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     device: str = "cpu",
 ) -> int:
@@ -34,10 +35,12 @@ def reproduce(
             stable-diffusion.cpp and others.
         model: name of a model, or its folder; left out, the one that the picture names.
         recipe: the file that was kept beside a picture made with "--metadata private".
+        image: a picture or mask that it was made from; repeat the option for several.
         output: where to save the picture as it came out now.
         device: cpu, cuda, mps, or auto for the best there is.
     """
     from impasto.pictures import metadata
+    from impasto.pictures.formats import open_image
 
     said = metadata.read(picture)
     if recipe:
@@ -52,7 +55,7 @@ def reproduce(
     console = Console(stderr=True)
     with console.status(f"Reproducing {picture} ..."):
         loaded = load(name, device, said.recipe.dtype if said.recipe else None)
-        made = again(said, loaded)
+        made = again(said, loaded, [open_image(path) for path in image or ()])
     if output:
         made.save(output)
     return _told(judge(picture, said, made), picture)

@@ -49,6 +49,19 @@ SCHEDULE_NAMES = {
     "kl_optimal": "KL Optimal",
 }
 
+UPSCALER_NAMES = {
+    "latent": "Latent",
+    "latent-nearest": "Latent (nearest)",
+    "latent-bicubic": "Latent (bicubic)",
+    "lanczos": "Lanczos",
+}
+VARIATION_KEYS: tuple[tuple[str, type[int] | type[float]], ...] = (
+    ("Variation seed", int),
+    ("Variation seed strength", float),
+)
+# The original is what A1111 leaves unsaid.
+CONTENT_NAMES = {"original": None, "fill": "fill", "noise": "latent noise", "nothing": "latent nothing"}
+
 # As stable-diffusion.cpp writes them, where that is neither ours nor A1111's.
 OTHER_NAMES = {
     "euler_a": "euler_ancestral",
@@ -103,8 +116,54 @@ def _pairs(recipe: Recipe) -> dict[str, Any]:
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": recipe.model_digest.removeprefix("sha256:")[:10],
         "Model": recipe.model_name,
+        **_variation_pairs(recipe),
+        "Denoising strength": _strength(recipe),
         "RNG": "CPU",
+        "Tiling": "True" if recipe.seamless == "xy" else None,
+        **_hires_pairs(recipe),
+        **_mask_pairs(recipe),
         "Version": f"Impasto {__version__}",
+    }
+
+
+def _variation_pairs(recipe: Recipe) -> dict[str, Any]:
+    variation = recipe.variation
+    if variation is None or not variation.strength:
+        return {}
+    return {"Variation seed": variation.seed, "Variation seed strength": number(variation.strength)}
+
+
+def _strength(recipe: Recipe) -> str | None:
+    given = recipe.start or recipe.hires
+    return number(given.strength) if given else None
+
+
+def _hires_pairs(recipe: Recipe) -> dict[str, Any]:
+    hires = recipe.hires
+    if hires is None:
+        return {}
+    scale = hires.width / recipe.width
+    even = scale == hires.height / recipe.height
+    return {
+        "Hires upscale": number(scale) if even else None,
+        "Hires resize": None if even else f"{hires.width}x{hires.height}",
+        "Hires steps": hires.steps,
+        "Hires upscaler": UPSCALER_NAMES[hires.upscaler],
+        "Hires sampler": hires.sampler and SAMPLER_NAMES.get(hires.sampler, hires.sampler),
+        "Hires schedule type": hires.schedule and SCHEDULE_NAMES.get(hires.schedule, hires.schedule),
+    }
+
+
+def _mask_pairs(recipe: Recipe) -> dict[str, Any]:
+    mask = recipe.mask
+    if mask is None:
+        return {}
+    return {
+        "Mask blur": number(mask.blur),
+        "Mask mode": "Inpaint not masked" if mask.invert else None,
+        "Inpaint area": "Only masked" if mask.area == "masked" else None,
+        "Masked area padding": mask.padding if mask.area == "masked" else None,
+        "Masked content": CONTENT_NAMES[mask.content],
     }
 
 
@@ -199,8 +258,38 @@ def choices(found: Infotext) -> dict[str, Any]:
         "schedule": schedule or None,
         "width": width,
         "height": height,
+        "variation": _variation(given),
+        "hires": _hires(given, width, height),
+        "seamless": "xy" if given.get("Tiling") in ("True", "Tiling") else None,
     }
     return {key: value for key, value in read_values.items() if value is not None}
+
+
+def _variation(given: Mapping[str, str]) -> dict[str, Any] | None:
+    seed, strength = (_number(given.get(key, ""), kind) for key, kind in VARIATION_KEYS)
+    return None if seed is None or not strength else {"seed": seed, "strength": strength}
+
+
+def _hires(given: Mapping[str, str], width: int | None, height: int | None) -> dict[str, Any] | None:
+    """Return the second pass that the text tells of; sides are rounded down to whole latents, as A1111 does."""
+    scale = _number(given.get("Hires upscale", ""), float)
+    size = _size(given.get("Hires resize", ""))
+    if width and height and scale and 0 < scale < 100:
+        size = (int(width * scale) // 8 * 8, int(height * scale) // 8 * 8)
+    if not all(size):
+        return None
+    upscalers = {name.lower(): ours for ours, name in UPSCALER_NAMES.items()}
+    sampler, schedule = solver(given.get("Hires sampler", ""), given.get("Hires schedule type", ""))
+    told = {
+        "width": size[0],
+        "height": size[1],
+        "upscaler": upscalers.get(given.get("Hires upscaler", "").lower(), "lanczos"),
+        "strength": _number(given.get("Denoising strength", ""), float),
+        "steps": _number(given.get("Hires steps", ""), int) or None,
+        "sampler": sampler or None,
+        "schedule": schedule or None,
+    }
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def solver(sampler: str, schedule: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ def as_many_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def again(said: Said, model: Model) -> Picture:
+def again(said: Said, model: Model, sources: Sequence[Image.Image] = ()) -> Picture:
     """Make the picture that says `said` again with `model`, and with as many threads as it was made with.
 
     Raises:
@@ -43,7 +43,7 @@ def again(said: Said, model: Model) -> Picture:
     """
     recipe = rebuilt(said, model)
     with as_many_threads(said.origin.threads if said.origin else torch.get_num_threads()):
-        *_, last = model.steps(recipe, any_model=True)
+        *_, last = model.steps(recipe, any_model=True, sources=sources)
         return model.pictures(last)[0]
 
 
