@@ -60,7 +60,8 @@ def test_everything_is_measured_and_reported(
     assert report.quick
     assert not report.learned_from_selection
     assert "receipt does not name" in printed
-    assert Image.open(tmp_path / "sheet.png").width > 100
+    with Image.open(tmp_path / "sheet.png") as opened:
+        assert opened.width > 100
     assert glyph.main(["table", str(tmp_path / "found.json")]) == 0
     assert capsys.readouterr().out in printed
 
