@@ -55,3 +55,9 @@ def test_key_mismatch_lists_every_side() -> None:
 
 def test_key_mismatch_leaves_out_empty_sides() -> None:
     assert str(KeyMismatch("unet", [], ["c"])).count("\n") == 1
+
+
+def test_names_out_of_a_file_cannot_steer_a_terminal() -> None:
+    error = errors.KeyMismatch("x.safetensors", ["\x1b[2Jnice"], [])
+    assert "\x1b" not in str(error)
+    assert error.unknown == ["\x1b[2Jnice"]

@@ -26,6 +26,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+def printable(name: str) -> str:
+    """Return `name`, which comes out of a file, without what would steer the terminal that it is printed on."""
+    return name if name.isprintable() else repr(name)
+
+
 class ImpastoError(Exception):
     """Base of every error that Impasto raises on purpose."""
 
@@ -73,7 +78,9 @@ class KeyMismatch(WeightsError):
     ) -> None:
         self.unknown, self.missing, self.misshapen = sorted(unknown), sorted(missing), sorted(misshapen)
         groups = (("unknown", self.unknown), ("missing", self.missing), ("wrong shape", self.misshapen))
-        listing = "".join(f"\n  {label} ({len(names)}): {', '.join(names)}" for label, names in groups if names)
+        listing = "".join(
+            f"\n  {label} ({len(names)}): {', '.join(map(printable, names))}" for label, names in groups if names
+        )
         super().__init__(f"{where} does not fit the model; nothing was loaded.{listing}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import diffusers as peer
@@ -14,8 +15,10 @@ from impasto.models.clip import CLIPTextConfig, CLIPTextEncoder
 from impasto.models.specs import SPECS, ModelSpec
 from impasto.models.unet import UNet, UNetConfig
 from impasto.models.vae import AutoencoderKL
+from impasto.weights.detect import Choices
 from impasto.weights.layouts import diffusers as folder
 from impasto.weights.layouts import ldm
+from impasto.weights.load import load_model
 from tests.weights import tiny
 
 Tensors = dict[str, torch.Tensor]
@@ -104,3 +107,18 @@ def test_diffusers_knows_what_is_written(spec: ModelSpec) -> None:
     family = next(name for name, family in ldm.FAMILIES.items() if family is ldm.family_of(spec))
     assert converters.infer_diffusers_model_type(ldm.tensors(spec, meta(spec))) in kinds[family]
     assert peer.__version__
+
+
+@pytest.mark.parametrize(
+    "spec", [SD_1, SPECS["sd-1.4-inpainting"], SD_2], ids=["sd-1.4", "sd-1.4-inpainting", "sd-2.1"]
+)
+def test_a_file_of_full_size_is_what_it_is(spec: ModelSpec, tmp_path: Path) -> None:
+    """A checkpoint with every tensor in its full shape, in a file of half a megabyte: each repeats one number."""
+    file = {name: torch.zeros(1).half().expand(t.shape) for name, t in ldm.tensors(spec, meta(spec)).items()}
+    averages = {ldm.ema_name(name): tensor for name, tensor in file.items() if name.startswith(ldm.UNET)}
+    torch.save({"state_dict": {**file, **averages}, "global_step": 470_000}, tmp_path / "model.ckpt")
+    loaded = load_model(tmp_path / "model.ckpt", choices=Choices(prediction=spec.prediction))
+    assert loaded.spec == spec.model_copy(update={"name": "model"})
+    assert loaded.unet.conv_in.weight.shape == (320, spec.unet.in_channels, 3, 3)
+    assert loaded.checkpoint.extras.keys() >= averages.keys()
+    assert loaded.tokenizer.pad_id == (0 if spec is SD_2 else loaded.tokenizer.eos)

@@ -116,3 +116,14 @@ def test_the_inspect_command(ckpt: Path, folder: Path, capsys: pytest.CaptureFix
     assert len(told["files"]) == 3
     assert told["model"]["digest"] == tiny.networks().digest
     assert told["model"]["receipt"]["licence"] == "Apache-2.0"
+
+
+def test_metadata_cannot_pass_for_what_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"sha256": "0" * 64, "title": "\x1b[2J[bold]nice[/bold]"}
+    files.save(tmp_path / "x.safetensors", {"lora_unet_x.lora_down.weight": torch.ones(1)}, told)
+    assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
+    shown = capsys.readouterr().out
+    assert describe(tmp_path / "x.safetensors").files[0].sha256 in shown
+    assert shown.index("Metadata") < shown.index("0" * 64)
+    assert "\x1b" not in shown
+    assert "[bold]nice" in shown

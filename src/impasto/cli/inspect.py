@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from impasto.errors import printable
 
 if TYPE_CHECKING:
     from impasto.weights.checkpoint import Checkpoint
@@ -43,14 +46,17 @@ def inspect(path: Path, /, *, as_json: Annotated[bool, Parameter(name="--json")]
         _print(console, "Model", _model(found.checkpoint))
     for file in found.files:
         _print(console, file.path.name, _file(file))
+        _print(console, "Metadata", file.metadata)
 
 
-def _print(console: Console, title: str, lines: dict[str, str]) -> None:
+def _print(console: Console, title: str, lines: Mapping[str, str]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
     for key, value in lines.items():
         shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}... ({len(value):,} characters)"
-        table.add_row(Text(key), Text(shown, overflow="fold"))  # names out of a file are no markup
-    console.print(table)
+        # What comes out of a file is no markup, and must not steer the terminal.
+        table.add_row(Text(printable(key)), Text(printable(shown), overflow="fold"))
+    if lines:
+        console.print(table)
 
 
 def _model(checkpoint: Checkpoint) -> dict[str, str]:
@@ -62,6 +68,8 @@ def _model(checkpoint: Checkpoint) -> dict[str, str]:
         parents = ", ".join(f"{parent.name} ({parent.role})" for parent in receipt.parents) or "nothing"
         corpora = ", ".join(f"{use.rows:,} rows of {use.root}" for use in receipt.corpora) or "no corpus known"
         made = f"{receipt.kind} by {receipt.code}, from {parents}, {corpora}"
+        if receipt.identity not in (None, checkpoint.digest):
+            made = f"its receipt is of another model, {receipt.identity}; it was changed since"
     return {
         "name": checkpoint.about.name,
         "architecture": architecture(spec),
@@ -84,5 +92,4 @@ def _file(file: File) -> dict[str, str]:
         "tensors": f"{file.tensors:,} ({numbers} numbers)",
         "sha256": file.sha256,
         "short": file.short,
-        **file.metadata,
     }

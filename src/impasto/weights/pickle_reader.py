@@ -28,6 +28,9 @@ from typing import Any, BinaryIO
 MAX_PICKLE_BYTES = 256 << 20
 MAX_DEPTH = 8
 MAX_SIDES = 64
+MEMBER = re.compile(
+    r"data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id"
+)
 OLD_MAGIC, OLD_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
@@ -433,58 +436,44 @@ class Span:
 
 def read_zip(file: BinaryIO) -> tuple[Any, dict[str, Span]]:
     """Return what the pickle in a zip of torch's makes, and where its storages lie."""
-    spans, root = _members(file)
-    start, size = spans[f"{root}/data.pkl"].start, spans[f"{root}/data.pkl"].size
-    if size > MAX_PICKLE_BYTES:
-        raise Refused(f"a data.pkl of {size} bytes; {MAX_PICKLE_BYTES} are the most")
-    file.seek(start)
-    made = Machine().run(io.BytesIO(file.read(size)))
-    prefix = f"{root}/data/"
-    return made, {name.removeprefix(prefix): span for name, span in spans.items() if name.startswith(prefix)}
+    members = _members(file, zipfile.ZipFile(file))
+    if "data.pkl" not in members:
+        raise Refused("a zip without data.pkl, which torch.save did not write")
+    if "byteorder" in members and _bytes(file, members["byteorder"][0]) != b"little":
+        raise Refused("numbers with the high byte first")
+    span, checksum = members["data.pkl"]
+    pickled = _bytes(file, span)
+    if zlib.crc32(pickled) != checksum:
+        raise Refused("a data.pkl that was changed: its checksum is another")
+    made = Machine().run(io.BytesIO(pickled))
+    return made, {name.removeprefix("data/"): span for name, (span, _) in members.items() if name.startswith("data/")}
 
 
-def _members(file: BinaryIO) -> tuple[dict[str, Span], str]:
-    archive = zipfile.ZipFile(file)
-    roots = {info.filename.split("/")[0] for info in archive.infolist()}
-    root = roots.pop() if len(roots) == 1 else ""
-    member = re.compile(
-        re.escape(root) + r"/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment"
-        r"|\.data/serialization_id)"
-    )
-    spans: dict[str, Span] = {}
-    end = 0
+def _members(file: BinaryIO, archive: zipfile.ZipFile) -> dict[str, tuple[Span, int]]:
+    """Return where each member lies, by its name inside the one folder that there is, and its checksum."""
+    members: dict[str, tuple[Span, int]] = {}
+    root, end = None, 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
-        if info.orig_filename != info.filename or not root or not member.fullmatch(info.filename):
+        folder, _, name = info.filename.partition("/")
+        root = folder if root is None else root
+        if info.orig_filename != info.filename or folder != root or not MEMBER.fullmatch(name):
             raise Refused(f"the member {info.orig_filename!r:.100} of the archive, which holds no weights")
-        if info.filename in spans:
+        if name in members:
             raise Refused(f"the member {info.filename!r:.100} twice")
-        if info.header_offset != end and not (end and info.header_offset >= end):
+        if info.header_offset < end or (not members and info.header_offset):
             raise Refused(f"the member {info.filename!r:.100} over another, or something before the archive")
-        spans[info.filename] = span = _span(file, info)
-        end = span.start + span.size
-        if info.filename.endswith("/data.pkl") and size_fits(file, span, info.CRC):
-            continue
-        if info.filename.endswith("/byteorder") and _bytes(file, span, 16) != b"little":
-            raise Refused("numbers with the high byte first")
+        span = _span(file, info)
+        members[name], end = (span, info.CRC), span.start + span.size
     if end > archive.start_dir:
         raise Refused("members over the archive's own list")
-    if f"{root}/data.pkl" not in spans:
-        raise Refused("a zip without data.pkl, which torch.save did not write")
-    return spans, root
+    return members
 
 
-def size_fits(file: BinaryIO, span: Span, crc: int) -> bool:
-    """Return True if the pickle is as the archive says; refuse it otherwise."""
+def _bytes(file: BinaryIO, span: Span) -> bytes:
     if span.size > MAX_PICKLE_BYTES:
-        raise Refused(f"a data.pkl of {span.size} bytes; {MAX_PICKLE_BYTES} are the most")
-    if zlib.crc32(_bytes(file, span, span.size)) != crc:
-        raise Refused("a data.pkl that was changed: its checksum is another")
-    return True
-
-
-def _bytes(file: BinaryIO, span: Span, most: int) -> bytes:
+        raise Refused(f"a member of {span.size} bytes to read at once; {MAX_PICKLE_BYTES} are the most")
     file.seek(span.start)
-    return file.read(min(span.size, most))
+    return file.read(span.size)
 
 
 def _span(file: BinaryIO, info: zipfile.ZipInfo) -> Span:

@@ -163,6 +163,23 @@ def test_a_file_written_here_says_what_shapes_do_not(tmp_path: Path) -> None:
     assert metadata["modelspec.resolution"] == "64x64"
 
 
+def test_metadata_that_contradict_the_shapes_are_refused(tmp_path: Path) -> None:
+    save_file(tmp_path / "x.safetensors", tiny.networks(), ABOUT)
+    file = files.load(tmp_path / "x.safetensors")
+    spec = tiny.networks().spec
+    unet = spec.unet.model_copy(update={"layers_per_block": 10**9})  # would take for ever to build
+    said = {ldm.SPEC: spec.model_copy(update={"unet": unet}).model_dump_json()}
+    files.save(tmp_path / "y.safetensors", dict(file), said)
+    with pytest.raises(UnsupportedConfig, match=r"unet\.layers_per_block: 1000000000 in its metadata, 1 by"):
+        open_model(tmp_path / "y.safetensors")
+
+
+def test_a_long_name_is_cut(tmp_path: Path) -> None:
+    files.save(tmp_path / "x", tensors(tiny.stable_diffusion()))
+    path = (tmp_path / "x").rename(tmp_path / f"{'x' * 230}.safetensors")
+    assert open_model(path).about.name == "x" * 200
+
+
 def test_other_merges_travel_in_the_file(tmp_path: Path) -> None:
     networks = tiny.networks()
     merges = tuple(reversed(networks.tokenizer.merges))

@@ -18,10 +18,8 @@ from typing import Any, Literal
 import torch
 
 from impasto.errors import InvalidInput, UnsupportedConfig
-from impasto.models.clip import CLIPTextConfig
 from impasto.models.specs import ModelSpec
 from impasto.models.tokenizer import EOS, PACKAGED_MERGES, CLIPTokenizer
-from impasto.models.unet import UNetConfig
 from impasto.models.vae import VAEConfig
 from impasto.receipt import Receipt
 from impasto.weights.checkpoint import NOTICES, About, Checkpoint, Component
@@ -33,6 +31,7 @@ from impasto.weights.layouts.shapes import Shapes
 Prediction = Literal["epsilon", "v_prediction"]
 
 UNET, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
+MAX_NAME = 200  # characters of a model's name
 TEXT_HEAD = 64  # channels of a head in every CLIP text encoder of these files
 V_SPREAD = 0.09  # below it, the first norm of the last transformer was trained to predict noise, above it velocity
 
@@ -128,7 +127,7 @@ def read(file: TensorFile, name: str, *, ema: bool = False, prediction: Predicti
     file = file.viewed(modern(file.entries))
     family = _family(file)
     said, receipt = _metadata(file, ABOUT), _metadata(file, RECEIPT)
-    about = About.parse(said, f"{file.path}: {ABOUT}") if said else About(name=name)
+    about = About.parse(said, f"{file.path}: {ABOUT}") if said else About(name=name[:MAX_NAME])
     spec = _spec(file, about.name, family, prediction)
     kept, extras = _sorted(file, spec, family, ema=ema)
     return Checkpoint(
@@ -209,7 +208,7 @@ def read_vae(file: TensorFile) -> tuple[VAEConfig, Component]:
         for name, entry in file.entries.items()
         if (name.startswith(VAE) or not whole) and not re.fullmatch(VAE_DROPPED, name.removeprefix(VAE))
     }
-    config = _vae(Shapes(file.path, entries))
+    config = VAEConfig.parse(_vae(Shapes(file.path, entries)), f"{file.path}: the autoencoder")
     table = vae_table(config)
     names: dict[str, str] = {}
     placed: dict[str, Entry] = {}
@@ -220,79 +219,85 @@ def read_vae(file: TensorFile) -> tuple[VAEConfig, Component]:
     return config, Component(file.viewed(placed), names, table.called)
 
 
-def _unet(shapes: Shapes, family: Family) -> UNetConfig:
+def _unet(shapes: Shapes) -> dict[str, Any]:
     downs = [0]  # numbers of what halves the size, after the first convolution
     count = 1
-    while (
-        down := f"input_blocks.{count}.0.op.weight" in shapes
-    ) or f"input_blocks.{count}.0.in_layers.0.weight" in shapes:
-        downs += [count] if down else []
+    while any(f"input_blocks.{count}.0.{part}.weight" in shapes for part in ("op", "in_layers.0")):
+        downs += [count] if f"input_blocks.{count}.0.op.weight" in shapes else []
         count += 1
     firsts = [number + 1 for number in downs]
-    layers = (downs[1] if len(downs) > 1 else count) - 1
-    channels = [shapes(f"input_blocks.{n}.0.out_layers.3.weight", 4)[0] for n in firsts]
-    return UNetConfig.parse(
-        {
-            "in_channels": shapes("input_blocks.0.0.weight", 4)[1],
-            "out_channels": shapes("out.2.weight", 4)[0],
-            "block_out_channels": channels,
-            "layers_per_block": layers,
-            "attention": [f"input_blocks.{n}.1.norm.weight" in shapes for n in firsts],
-            "heads": [family.heads(c) for c in channels],
-            "cross_attention_dim": shapes("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 2)[1],
-            "use_linear_projection": len(shapes("middle_block.1.proj_in.weight")) == 2,
-        },
-        f"{shapes.where}: the UNet",
-    )
+    return {
+        "in_channels": shapes("input_blocks.0.0.weight", 4)[1],
+        "out_channels": shapes("out.2.weight", 4)[0],
+        "block_out_channels": tuple(shapes(f"input_blocks.{n}.0.out_layers.3.weight", 4)[0] for n in firsts),
+        "layers_per_block": (downs[1] if len(downs) > 1 else count) - 1,
+        "attention": tuple(f"input_blocks.{n}.1.norm.weight" in shapes for n in firsts),
+        "cross_attention_dim": shapes("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 2)[1],
+        "use_linear_projection": len(shapes("middle_block.1.proj_in.weight")) == 2,
+    }
 
 
-def _vae(shapes: Shapes) -> VAEConfig:
-    levels = shapes.count("encoder.down.{}.block.0.conv1.weight")
-    return VAEConfig.parse(
-        {
-            "in_channels": shapes("encoder.conv_in.weight", 4)[1],
-            "out_channels": shapes("decoder.conv_out.weight", 4)[0],
-            "block_out_channels": [shapes(f"encoder.down.{n}.block.0.conv1.weight", 4)[0] for n in range(levels)],
-            "layers_per_block": shapes.count("encoder.down.0.block.{}.conv1.weight"),
-            "latent_channels": shapes("decoder.conv_in.weight", 4)[1],
-        },
-        f"{shapes.where}: the autoencoder",
-    )
+def _vae(shapes: Shapes) -> dict[str, Any]:
+    level = "encoder.down.{}.block.0.conv1.weight"
+    return {
+        "in_channels": shapes("encoder.conv_in.weight", 4)[1],
+        "out_channels": shapes("decoder.conv_out.weight", 4)[0],
+        "block_out_channels": tuple(shapes(level.format(n), 4)[0] for n in range(shapes.count(level))),
+        "layers_per_block": shapes.count("encoder.down.0.block.{}.conv1.weight"),
+        "latent_channels": shapes("decoder.conv_in.weight", 4)[1],
+    }
 
 
-def _text(shapes: Shapes, family: Family) -> CLIPTextConfig:
+def _text(shapes: Shapes, family: Family) -> dict[str, Any]:
     vocabulary, width = shapes(family.tokens, 2)
-    return CLIPTextConfig.parse(
-        {
-            "vocab_size": vocabulary,
-            "hidden_size": width,
-            "intermediate_size": shapes(family.layer.format(0), 2)[0],
-            "num_hidden_layers": shapes.count(family.layer) - family.left_out,
-            "num_attention_heads": width // TEXT_HEAD,
-            "max_position_embeddings": shapes(family.positions, 2)[0],
-            "hidden_act": family.activation,
-        },
-        f"{shapes.where}: the text encoder",
-    )
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shapes(family.layer.format(0), 2)[0],
+        "num_hidden_layers": shapes.count(family.layer) - family.left_out,
+        "max_position_embeddings": shapes(family.positions, 2)[0],
+    }
 
 
 def _spec(file: TensorFile, name: str, family: Family, prediction: Prediction | None) -> ModelSpec:
+    shapes = {
+        "unet": _unet(Shapes(file.path, file.entries, UNET)),
+        "vae": _vae(Shapes(file.path, file.entries, VAE)),
+        "text": _text(Shapes(file.path, file.entries, family.text), family),
+    }
     if said := _metadata(file, SPEC):
         spec = ModelSpec.parse(said, f"{file.path}: {SPEC}")
+        _compare(file.path, spec, shapes)
         return spec.model_copy(update={"name": name, "prediction": prediction or spec.prediction})
-    text = _text(Shapes(file.path, file.entries, family.text), family)
+    habits: dict[str, dict[str, Any]] = {
+        "unet": {"heads": [family.heads(channels) for channels in shapes["unet"]["block_out_channels"]]},
+        "vae": {},
+        "text": {
+            "num_attention_heads": shapes["text"]["hidden_size"] // TEXT_HEAD,
+            "hidden_act": family.activation,
+        },
+    }
     prediction = prediction or _prediction(file, family)
-    large = family.left_out and prediction == "v_prediction"
     plain = {
         "name": name,
-        "unet": _unet(Shapes(file.path, file.entries, UNET), family),
-        "vae": _vae(Shapes(file.path, file.entries, VAE)),
-        "text": text,
-        "tokenizer": "clip" if text.vocab_size == WHOLE_VOCABULARY else "merges.txt",
+        **{part: {**fields, **habits[part]} for part, fields in shapes.items()},
+        "tokenizer": "clip" if shapes["text"]["vocab_size"] == WHOLE_VOCABULARY else "merges.txt",
         "prediction": prediction,
-        "resolution": 768 if large else 512,
+        "resolution": 768 if family.left_out and prediction == "v_prediction" else 512,
     }
     return ModelSpec.parse(plain, str(file.path))
+
+
+def _compare(path: Path, spec: ModelSpec, shapes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a file that says it is of other networks than it holds, before such networks are built."""
+    problems = [
+        f"{part}.{field}: {said!r:.80} in its metadata, {value!r:.80} by its tensors' shapes"
+        for part, fields in shapes.items()
+        for field, value in fields.items()
+        if (said := getattr(getattr(spec, part), field)) != value
+    ]
+    if problems:
+        raise UnsupportedConfig(str(path), problems)
 
 
 def _prediction(file: TensorFile, family: Family) -> Prediction:
