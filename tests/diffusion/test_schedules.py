@@ -11,13 +11,13 @@ from impasto.diffusion.schedules import SIGMAS, NoiseSchedule
 from impasto.errors import InvalidInput
 
 SCHEDULE = NoiseSchedule.scaled_linear()
-TO_LOWEST = {"compvis", "leading_lowest", "kl_optimal_lowest"}
+TO_LOWEST = {"compvis", *(name for name in SIGMAS if name.endswith("_lowest"))}
 FROM_BELOW = {"ddim_uniform", "compvis", "leading", "leading_multistep", "leading_lowest"}
 """What begins below the network's highest level."""
 ROUNDED = {"beta": 100, "linspace": 999, "linspace_multistep": 500, "leading": 999, "leading_multistep": 998}
 """What drops a step where two levels are the same, and the number of steps from which that may happen."""
-ROUNDED["leading_lowest"] = ROUNDED["leading"]
-MOST = {"lcm": 50, "compvis": 998, "leading_lowest": 998}
+ROUNDED |= {"leading_lowest": 999, "trailing_lowest": 500}
+MOST = {"lcm": 50}
 
 
 @pytest.mark.parametrize("name", SIGMAS)

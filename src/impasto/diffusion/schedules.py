@@ -124,6 +124,11 @@ def sgm_uniform(schedule: NoiseSchedule, steps: int) -> Tensor:
     return _to_zero(schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, _positive(steps) + 1)[:-1]))
 
 
+def sgm_uniform_lowest(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `sgm_uniform`, but to time 0 instead of to noise level 0: DPM-Solver's and UniPC's own `time_uniform`."""
+    return _lowest(schedule, sgm_uniform(schedule, steps))
+
+
 def simple(schedule: NoiseSchedule, steps: int) -> Tensor:
     """Take every `T / steps`-th of the network's own levels from the top, rounded up."""
     top = len(schedule.sigmas) - 1
@@ -167,6 +172,11 @@ def trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
     """Take the last of every `T / steps` levels (Lin et al. 2305.08891 table 2)."""
     top = len(schedule.sigmas)
     return _at(schedule, np.arange(top, 0, -top / _within(schedule, steps)).round()[:steps] - 1)
+
+
+def trailing_lowest(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `trailing`, but ending at the network's lowest level (diffusers' `set_alpha_to_one=False`)."""
+    return _lowest(schedule, trailing(schedule, steps))
 
 
 def linspace_multistep(schedule: NoiseSchedule, steps: int) -> Tensor:
@@ -257,7 +267,8 @@ def _at(schedule: NoiseSchedule, times: Iterable[float]) -> Tensor:
 
 
 def _lowest(schedule: NoiseSchedule, sigmas: Tensor) -> Tensor:
-    return torch.cat([sigmas[:-1], schedule.sigmas[:1]])
+    low = schedule.sigmas[:1]
+    return torch.cat([sigmas[sigmas > low], low])
 
 
 def _range(schedule: NoiseSchedule) -> tuple[float, float]:
@@ -288,12 +299,24 @@ a few more where `steps` does not divide T. `NAME_lowest` and `compvis` end at t
 So pictures made elsewhere are made again with the levels that they were made with.
 """
 
+
+def without_penultimate(sigmas: Sigmas) -> Sigmas:
+    """Return `sigmas` of one step more with the last level above 0 left out, as tools do for some samplers."""
+
+    def shortened(schedule: NoiseSchedule, steps: int) -> Tensor:
+        levels = sigmas(schedule, _positive(steps) + 1)
+        return torch.cat([levels[:-2], levels[-1:]])
+
+    return shortened
+
+
 SIGMAS: dict[str, Sigmas] = {
     "normal": normal,
     "karras": karras,
     "exponential": exponential,
     "polyexponential": polyexponential,
     "sgm_uniform": sgm_uniform,
+    "sgm_uniform_lowest": sgm_uniform_lowest,
     "simple": simple,
     "ddim_uniform": ddim_uniform,
     "compvis": compvis,
@@ -309,5 +332,6 @@ SIGMAS: dict[str, Sigmas] = {
     "leading_multistep": leading_multistep,
     "leading_lowest": leading_lowest,
     "trailing": trailing,
+    "trailing_lowest": trailing_lowest,
     "lcm": lcm,
 }
