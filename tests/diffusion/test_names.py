@@ -121,7 +121,14 @@ def test_options_of_diffusers(name: str, options: dict[str, object], expected: t
 
 
 @pytest.mark.parametrize(
-    "options", [{"solver_order": 3}, {"use_lu_lambdas": True}, {"steps_offset": 0}, {"final_sigmas_type": "sigma_min"}]
+    "options",
+    [
+        {"solver_order": 3},
+        {"use_lu_lambdas": True},
+        {"steps_offset": 0},
+        {"final_sigmas_type": "sigma_min"},
+        {"thresholding": True},
+    ],
 )
 def test_options_that_are_not_understood_are_refused(options: dict[str, object]) -> None:
     ((key, value),) = options.items()

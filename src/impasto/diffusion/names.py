@@ -161,7 +161,7 @@ DIFFUSERS: dict[str, Sampling] = {
 }
 
 MODEL_OPTIONS = frozenset(
-    [
+    {
         "num_train_timesteps",
         "beta_start",
         "beta_end",
@@ -169,20 +169,12 @@ MODEL_OPTIONS = frozenset(
         "trained_betas",
         "prediction_type",
         "rescale_betas_zero_snr",
-        "clip_sample",
         "clip_sample_range",
-        "thresholding",
-        "dynamic_thresholding_ratio",
         "sample_max_value",
-        "skip_prk_steps",
-        "original_inference_steps",
-        "timestep_scaling",
-        "variance_type",
-        "lower_order_final",
-        "euler_at_final",
-    ]
+        "dynamic_thresholding_ratio",
+    }
 )
-"""Options of diffusers' schedulers that are the model's, or that only have the value here that they have for SD."""
+"""Options of diffusers' schedulers that are the model's, or without effect when what they belong to is off."""
 
 IMPASTO: dict[str, Sampling] = {name: _s(name) for name in SAMPLERS}
 
@@ -245,7 +237,9 @@ def from_diffusers(name: str, options: Mapping[str, Any] | None = None) -> Sampl
     for key in ("variant", "solver"):
         if "solver_type" in rest and key in own:
             own[key] = str(rest["solver_type"])
-    return replace(sampling, schedule=_spaced(sampling, rest), options=MappingProxyType(own))
+    # The classes that begin with noise of level sigma otherwise begin with that of variance 1 at leading timesteps.
+    unit = sampling.unit_variance or rest.get("timestep_spacing") == "leading"
+    return replace(sampling, schedule=_spaced(sampling, rest), options=MappingProxyType(own), unit_variance=unit)
 
 
 def _takes(sampling: Sampling, key: str, value: Any) -> bool:
@@ -264,7 +258,14 @@ def _takes(sampling: Sampling, key: str, value: Any) -> bool:
         "use_beta_sigmas": (True, False, None),
         "interpolation_type": ("linear",),
         "timestep_type": ("discrete",),
-        "final_sigma_type": ("zero",),
+        "clip_sample": (False,),
+        "thresholding": (False,),
+        "skip_prk_steps": (True,),
+        "lower_order_final": (True,),
+        "euler_at_final": (False,),
+        "variance_type": (None, "fixed_small"),
+        "original_inference_steps": (50,),
+        "timestep_scaling": (10.0,),
     }
     return value in choices.get(key, ())
 
