@@ -291,3 +291,11 @@ def test_a_header_longer_than_its_file_is_not_read(tmp_path: Path, length: int) 
     path.write_bytes(struct.pack("<Q", length) + b"{" + b" " * 1_000_000)
     with pytest.raises(UnreadableWeights, match="header"):
         files.load(path)
+
+
+@pytest.mark.parametrize("piece", [b"{},", b"[],", b"0,"])
+def test_a_header_of_nothing_but_small_values_is_not_parsed(tmp_path: Path, piece: bytes) -> None:
+    content = b'{"x":[' + piece * 1_100_000 + b"0]}"
+    write_raw(tmp_path / "x.safetensors", content, b"")
+    with pytest.raises(UnreadableWeights, match="values"):
+        files.load(tmp_path / "x.safetensors")

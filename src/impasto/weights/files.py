@@ -25,6 +25,9 @@ from impasto.schema import canonical_json
 MAX_HEADER_BYTES = 100_000_000
 MAX_ELEMENTS = 2**63 - 1
 
+MAX_PIECES = 1_000_000
+"""JSON values that any header may have; larger files may have one for each hundred bytes. In memory one takes 100."""
+
 DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -199,6 +202,8 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
             if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
                 raise _unreadable(path, f"its header would be {length} bytes long; the file has {size}")
             content = file.read(length)
+        if (pieces := sum(map(content.count, (b"{", b"[", b",")))) > max(MAX_PIECES, size // 100):
+            raise _unreadable(path, f"its header has {pieces:,} values, which {size:,} bytes do not need")
     except OSError as error:
         raise NotFound(f"Cannot read {path}: {error.strerror or error}.") from error
     try:
