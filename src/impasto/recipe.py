@@ -113,10 +113,19 @@ class Hires(Frozen):
 
 
 class Variation(Frozen):
-    """Noise a part of the way from the recipe's seed to another: 0 is the recipe's own, 1 the other's."""
+    """A change to the first noise that keeps most of the picture.
 
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
-    strength: Annotated[float, Field(ge=0, le=1)]
+    Attributes:
+        seed: to go towards.
+        strength: how far: 0 is the recipe's own seed, 1 this one.
+        width: of the picture whose noise to keep in the middle of this one; with `height`, or neither.
+        height: of that picture.
+    """
+
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    strength: Annotated[float, Field(ge=0, le=1)] = 0
+    width: Side | None = None
+    height: Side | None = None
 
 
 class Recipe(Frozen):
@@ -136,7 +145,8 @@ class Recipe(Frozen):
         width: in pixels, 8 to 8192, a multiple of 8.
         height: in pixels, 8 to 8192, a multiple of 8.
         dtype: number format of the networks.
-        noise: where noise comes from; `image` is one CPU generator a picture, started from its seed.
+        noise: where noise comes from; `image` is one CPU generator a picture, started from its seed, as A1111's CPU
+            mode is; `a1111-nv` is what a CUDA device draws.
         adapters: applied to the model, in this order.
         start: a picture to begin with.
         mask: which part of that to paint.
@@ -160,7 +170,7 @@ class Recipe(Frozen):
     width: Side
     height: Side
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    noise: Literal["image"] = "image"
+    noise: Literal["image", "a1111-cpu", "a1111-nv"] = "image"
     adapters: tuple[AdapterUse, ...] = ()
     start: FromPicture | None = None
     mask: Mask | None = None

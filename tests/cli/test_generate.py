@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from impasto.cli import main
-from impasto.cli.generate import _free, _slug
+from impasto.cli.generate import free, slug
 from impasto.pictures import png
 from impasto.weights.checkpoint import About, Settings
 from impasto.weights.load import save_folder
@@ -110,7 +110,7 @@ def test_a_damaged_model_is_code_1(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    ("prompt", "slug"),
+    ("prompt", "name"),
     [
         ("A red fox!", "a-red-fox"),
         ("Zoë's fox", "zoës-fox"),
@@ -120,15 +120,15 @@ def test_a_damaged_model_is_code_1(tmp_path: Path, capsys: pytest.CaptureFixture
         ("word " * 50, "word-word-word-word-word-word-word-word"),
     ],
 )
-def test_names_of_files(prompt: str, slug: str) -> None:
-    assert _slug(prompt) == slug
+def test_names_of_files(prompt: str, name: str) -> None:
+    assert slug(prompt) == name
 
 
 def test_the_first_free_name(tmp_path: Path) -> None:
-    assert _free(tmp_path / "a.png") == tmp_path / "a.png"
+    assert free(tmp_path / "a.png") == tmp_path / "a.png"
     for name in ("a.png", "a-2.png"):
         (tmp_path / name).touch()
-    assert _free(tmp_path / "a.png") == tmp_path / "a-3.png"
+    assert free(tmp_path / "a.png") == tmp_path / "a-3.png"
 
 
 def test_formats(folder: str, capsys: pytest.CaptureFixture[str]) -> None:

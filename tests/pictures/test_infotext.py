@@ -130,6 +130,7 @@ def test_a1111() -> None:
         "schedule": "karras",
         "width": 512,
         "height": 768,
+        "noise": "a1111-nv",
         "hires": {"width": 1024, "height": 1536, "upscaler": "latent", "strength": 0.55},
     }
 
@@ -193,18 +194,22 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
     text = "a\nSteps: many, Seed: " + "9" * 10_000 + ", CFG scale: x, Size: big, Sampler: Euler"
     found = infotext.read(text)
     assert found is not None
-    assert infotext.choices(found).keys() == {"negative_prompt", "seed", "sampler"}
+    assert infotext.choices(found).keys() == {"negative_prompt", "seed", "sampler", "noise"}
 
 
 def test_second_passes_and_variations_come_back() -> None:
     choices: dict[str, Any] = {
         "hires": {"width": 1024, "height": 1536, "upscaler": "latent-bicubic", "strength": 0.5, "steps": 9,
                   "sampler": "heun", "schedule": "normal"},
-        "variation": {"seed": 3, "strength": 0.25},
+        "variation": {"seed": 3, "strength": 0.25, "width": 256, "height": 512},
         "seamless": "xy",
+        "noise": "a1111-nv",
     }  # fmt: skip
     text = infotext.write(Recipe(**FOX, **choices))
-    assert "Variation seed: 3, Variation seed strength: 0.25, Denoising strength: 0.5, RNG: CPU, Tiling: True" in text
+    assert (
+        "Variation seed strength: 0.25, Seed resize from: 256x512, Denoising strength: 0.5, RNG: NV, Tiling: True"
+        in text
+    )
     assert "Hires upscale: 2, Hires steps: 9, Hires upscaler: Latent (bicubic), Hires sampler: Heun" in text
     found = infotext.read(text)
     assert found is not None

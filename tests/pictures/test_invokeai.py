@@ -39,6 +39,7 @@ def test_metadata() -> None:
         "schedule": "karras",
         "width": 512,
         "height": 768,
+        "noise": "a1111-cpu",
     }
 
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageChops, ImageFont
 
 from impasto.errors import InvalidInput
 from impasto.pictures import sheet
-from impasto.pictures.sheet import contact_sheet
+from impasto.pictures.sheet import contact_sheet, labelled_grid
 
 RED = Image.new("RGB", (128, 128), "#ff0000")
 FONT = ImageFont.load_default(14)
@@ -77,3 +77,18 @@ def test_refusals() -> None:
         contact_sheet([])
     with pytest.raises(InvalidInput, match="2 images needs as many captions, not 1"):
         contact_sheet([RED, RED], ["one"])
+
+
+def test_a_labelled_grid_has_a_cell_for_every_image_and_label() -> None:
+    images = [Image.new("RGB", (128, 128), colour) for colour in ("red", "green", "blue", "red", "green", "blue")]
+    plain = labelled_grid(images[:3], ["steps 1", "steps 2", "steps 3"])
+    both = labelled_grid(images, ["steps 1", "steps 2", "steps 3"], ["seed 1", "seed 2"], title="a fox")
+    assert both.width - plain.width == 128 + 14
+    blue = [
+        position
+        for position in ((x, both.height - 60) for x in range(both.width))
+        if both.getpixel(position) == (0, 0, 255)
+    ]
+    assert len(blue) > 100
+    with pytest.raises(InvalidInput, match="do not fill 2 rows of 2"):
+        labelled_grid(images, ["a", "b"], ["c", "d"])

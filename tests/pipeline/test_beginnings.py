@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from impasto.diffusion.noise import ImageNoise
 from impasto.errors import InvalidRecipe
-from impasto.pipeline.beginnings import remaining, slerp
+from impasto.pipeline.beginnings import remaining
 
 
 def levels(steps: int) -> torch.Tensor:
@@ -35,11 +34,3 @@ def test_the_steps_that_are_left(strength: float, counting: str, first: int, ste
 def test_none_left() -> None:
     with pytest.raises(InvalidRecipe, match="none of 20 steps"):
         remaining(levels, 20, 0.01, "diffusers")
-
-
-def test_slerp_keeps_noise_noise() -> None:
-    one, other = ImageNoise([1, 2], (4, 64, 64)).initial()
-    assert torch.equal(slerp(one, one, 0.3), one * 0.7 + one * 0.3)
-    torch.testing.assert_close(slerp(one, other, 0.0), one)
-    torch.testing.assert_close(slerp(one, other, 1.0), other)
-    assert abs(slerp(one, other, 0.5).std() - 1) < 0.05

@@ -51,6 +51,8 @@ def test_every_choice_changes_the_picture_and_none_the_next_one(model: Model) ->
     changes: list[dict[str, Any]] = [
         {},
         {"variation": {"seed": 2, "strength": 0.3}},
+        {"variation": {"width": 32, "height": 32}},
+        {"noise": "a1111-nv"},
         {"seamless": "x"},
         {"seamless": "y"},
         {"seamless": "xy"},

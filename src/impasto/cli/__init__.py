@@ -30,6 +30,10 @@ COMMANDS = {
         "impasto.cli.reproduce:reproduce",
         "Make a picture again from what its file says, and say whether every pixel is the same.",
     ),
+    "grid": Command(
+        "impasto.cli.grid:grid",
+        "Make a sheet of one prompt under all combinations of some settings, with labelled axes.",
+    ),
     "corpus": Command("impasto.cli.corpus:app", "Build, look at and verify a corpus."),
     "train": Command("impasto.cli.train:app", "Train a model from a plan."),
     "convert": Command(

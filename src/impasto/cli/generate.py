@@ -93,6 +93,7 @@ def generate(
     variation_strength: float | None = None,
     seamless: Literal["x", "y", "xy"] | None = None,
     vae_tile: int | None = None,
+    noise: Literal["image", "a1111-cpu", "a1111-nv"] | None = None,
     model: str = "glyph",
     output: Annotated[Path, Parameter(alias="-o")] = Path(),
     format: Literal["png", "jpg", "webp"] | None = None,  # noqa: A002 (what people type)
@@ -129,6 +130,7 @@ def generate(
         variation_strength: how far to go from one seed to the other, 0 to 1; left out, 0.1.
         seamless: make the picture's ends meet along an axis: x, y or xy.
         vae_tile: side in pixels of the tiles that large pictures are decoded in, which takes less memory; 512 is usual.
+        noise: where noise comes from, to repeat a seed found elsewhere: "a1111-nv" is what A1111 draws on a GPU.
         model: name of a model, or its folder.
         output: a folder for the pictures, or the name of a PNG, JPEG or WebP file.
         format: of the files; left out, that of the output's name, or png. WebP keeps every pixel too, JPEG does not.
@@ -157,12 +159,13 @@ def generate(
         schedule=schedule,
         seamless=seamless,
         vae_tile=vae_tile,
+        noise=noise,
         variation=_variation(variation_seed, variation_strength),
         hires=_second(loaded, hires, second, (width, height)),
         **wanted.choices,
     )
     pictures = []
-    for picture in _made(loaded, recipes, batch, wanted.images, console):
+    for picture in made(loaded, recipes, batch, wanted.images, console):
         pictures.append(picture)
         path = names.of(str(picture.recipe.seed))
         commitment = picture.save(path, metadata)
@@ -260,9 +263,10 @@ class _SecondsPerStep(ProgressColumn):
         return Text(f"{1 / task.speed:.2f} s/step" if task.speed else "")
 
 
-def _made(
+def made(
     model: Model, recipes: Sequence[Recipe], batch: int, sources: Sequence[Image], console: Console
 ) -> Iterator[Picture]:
+    """Make the pictures of `recipes`, and show how far that is."""
     from impasto.pipeline import batches
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _SecondsPerStep())
@@ -303,18 +307,18 @@ class _Names:
         if self._named and kind and output.suffix.lower() != f".{kind}":
             raise InvalidInput(f"--output {output} does not end in .{kind}, which --format asks for.")
         self._told, self._alone = metadata == "full", alone
-        stem = _slug(prompt) if self._told else "picture"
+        stem = slug(prompt) if self._told else "picture"
         self._path = output if self._named else output / f"{stem}.{kind or 'png'}"
 
     def of(self, ending: str) -> Path:
         """Return the free name for the picture that `ending` tells apart; where nothing may be told, a number does."""
         if (self._named and self._alone) or not self._told:
-            return _free(self._path)
-        return _free(_extended(self._path, ending))
+            return free(self._path)
+        return free(_extended(self._path, ending))
 
     def sheet(self) -> Path:
         """Return the free name for the contact sheet."""
-        return _free(_extended(self._path, "sheet").with_suffix(".png"))
+        return free(_extended(self._path, "sheet").with_suffix(".png"))
 
 
 def _extended(path: Path, ending: str) -> Path:
@@ -325,16 +329,17 @@ def keep(commitment: Commitment, path: Path) -> Path:
     """Write what opens the seal of the picture at `path` beside it, and return where."""
     from impasto.files import write_text
 
-    kept = _free(path.with_suffix(".recipe.json"))
+    kept = free(path.with_suffix(".recipe.json"))
     write_text(kept, commitment.canonical().decode("utf-8") + "\n")
     return kept
 
 
-def _slug(prompt: str) -> str:
+def slug(prompt: str) -> str:
+    """Return the beginning of `prompt` as a name for files."""
     return re.sub(r"[\W_]+", "-", prompt.lower().replace("'", ""))[:40].strip("-") or "picture"
 
 
-def _free(path: Path) -> Path:
+def free(path: Path) -> Path:
     """Return `path`, or when it is taken the same with the first free number behind it."""
     number = 2
     candidate = path

@@ -55,6 +55,7 @@ UPSCALER_NAMES = {
     "latent-bicubic": "Latent (bicubic)",
     "lanczos": "Lanczos",
 }
+GPU_BY_DEFAULT = ("A1111", "Forge", "Civitai")
 VARIATION_KEYS: tuple[tuple[str, type[int] | type[float]], ...] = (
     ("Variation seed", int),
     ("Variation seed strength", float),
@@ -118,7 +119,7 @@ def _pairs(recipe: Recipe) -> dict[str, Any]:
         "Model": recipe.model_name,
         **_variation_pairs(recipe),
         "Denoising strength": _strength(recipe),
-        "RNG": "CPU",
+        "RNG": "NV" if recipe.noise == "a1111-nv" else "CPU",
         "Tiling": "True" if recipe.seamless == "xy" else None,
         **_hires_pairs(recipe),
         **_mask_pairs(recipe),
@@ -128,9 +129,14 @@ def _pairs(recipe: Recipe) -> dict[str, Any]:
 
 def _variation_pairs(recipe: Recipe) -> dict[str, Any]:
     variation = recipe.variation
-    if variation is None or not variation.strength:
+    if variation is None:
         return {}
-    return {"Variation seed": variation.seed, "Variation seed strength": number(variation.strength)}
+    sized = f"{variation.width}x{variation.height}" if variation.width and variation.height else None
+    return {
+        "Variation seed": variation.seed if variation.strength else None,
+        "Variation seed strength": number(variation.strength) if variation.strength else None,
+        "Seed resize from": sized,
+    }
 
 
 def _strength(recipe: Recipe) -> str | None:
@@ -258,6 +264,7 @@ def choices(found: Infotext) -> dict[str, Any]:
         "schedule": schedule or None,
         "width": width,
         "height": height,
+        "noise": _noise(found),
         "variation": _variation(given),
         "hires": _hires(given, width, height),
         "seamless": "xy" if given.get("Tiling") in ("True", "Tiling") else None,
@@ -265,9 +272,17 @@ def choices(found: Infotext) -> dict[str, Any]:
     return {key: value for key, value in read_values.items() if value is not None}
 
 
+def _noise(found: Infotext) -> str | None:
+    """A1111 draws on the GPU and does not say so; its `NV` gives the same numbers, on any machine."""
+    told = found.parameters.get("RNG", "GPU" if found.program in GPU_BY_DEFAULT else "").upper()
+    return {"CPU": "a1111-cpu", "NV": "a1111-nv", "GPU": "a1111-nv", "CUDA": "a1111-nv"}.get(told)
+
+
 def _variation(given: Mapping[str, str]) -> dict[str, Any] | None:
     seed, strength = (_number(given.get(key, ""), kind) for key, kind in VARIATION_KEYS)
-    return None if seed is None or not strength else {"seed": seed, "strength": strength}
+    told: dict[str, Any] = {} if seed is None or not strength else {"seed": seed, "strength": strength}
+    width, height = _size(given.get("Seed resize from", ""))
+    return {**told, "width": width, "height": height} if width and height else told or None
 
 
 def _hires(given: Mapping[str, str], width: int | None, height: int | None) -> dict[str, Any] | None:

@@ -91,6 +91,57 @@ def contact_sheet(
     return _stacked(grid, strips)
 
 
+def labelled_grid(
+    images: Sequence[Image.Image],
+    columns: Sequence[str],
+    rows: Sequence[str] = (),
+    *,
+    title: str = "",
+    subtitle: str = "",
+) -> Image.Image:
+    """Return one RGB picture of `images`, row by row, with the columns' labels above and the rows' on the left.
+
+    Args:
+        images: one for each row and column; one row when there are no labels for rows.
+        columns: what changes from left to right.
+        rows: what changes from top to bottom.
+        title: over the sheet, on one line.
+        subtitle: in fainter ink under the title, on one line.
+
+    Raises:
+        InvalidInput: the images do not fill the rows and columns.
+    """
+    if not columns or len(images) != len(columns) * max(len(rows), 1):
+        raise InvalidInput(f"{len(images)} images do not fill {max(len(rows), 1)} rows of {len(columns)}.")
+    side = min(max(SMALLEST_CELL, *(max(image.size) for image in images)), LARGEST_CELL)
+    grid = Grid(len(columns) + bool(rows), side)
+    strips = [_header(grid, title, subtitle)] if title or subtitle else []
+    strips.append(_labels(grid, ["", *columns] if rows else columns, grid.cell // 4))
+    for start in _starts(Grid(len(columns), side), images):
+        strip = _row(grid, images[start : start + len(columns)], ())
+        if rows:
+            shifted = Image.new("RGB", strip.size, GROUND)
+            shifted.paste(strip, (side + grid.gap, 0))
+            shifted.paste(_labels(Grid(1, side), [rows[start // len(columns)]], side), (0, 0))
+            strip = shifted
+        strips.append(strip)
+    return _stacked(grid, strips)
+
+
+def _labels(grid: Grid, texts: Sequence[str], height: int) -> Image.Image:
+    """Return a strip of `texts`, one a column, each in the middle of its cell."""
+    font = grid.font(0.1, 14)
+    strip = Image.new("RGB", (grid.width, height), GROUND)
+    draw = ImageDraw.Draw(strip)
+    for column, text in enumerate(texts):
+        lines = _wrapped(text, font, grid.cell)
+        x = column * (grid.cell + grid.gap) + grid.cell / 2
+        y = height / 2 - len(lines) * _line_height(font) / 2
+        for number, line in enumerate(lines):
+            draw.text((x, y + number * _line_height(font)), line, fill=INK, font=font, anchor="ma")
+    return strip
+
+
 def _columns(count: int, side: int) -> int:
     """Return how many images stand side by side: with few gaps in the last row, and a little wider than high."""
     best = math.sqrt(1.5 * count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from impasto.diffusion.noise import ImageNoise
+from impasto.diffusion.noise import NOISES, ImageNoise, Variation
 from impasto.errors import InvalidRecipe
 from impasto.recipe import Counting, Recipe
-
-UNALIKE = 0.9995
-"""Cosine above which two noises are mixed in a straight line, as A1111 does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,26 +60,18 @@ def remaining(levels: Callable[[int], Tensor], steps: int, strength: float, coun
     return sigmas[max(len(sigmas) - 1 - run, 0) :]
 
 
-def first_noise(recipes: tuple[Recipe, ...], noise: ImageNoise, shape: tuple[int, int, int]) -> Tensor:
-    """Return (B, C, H, W), the noise of each recipe's seed, or part of the way to that of its variation's."""
-    initial = noise.initial()
-    for k, recipe in enumerate(recipes):
-        if recipe.variation and recipe.variation.strength:
-            other = ImageNoise([recipe.variation.seed], shape).initial()[0]
-            initial[k] = slerp(initial[k], other, recipe.variation.strength)
-    return initial
+def noise_of(recipes: Sequence[Recipe], shape: tuple[int, int, int], factor: int) -> ImageNoise:
+    """Return the noise (B, C, H, W) that the `recipes` name, varied as they say; `factor` is pixels a latent."""
+    variations = [_variation(recipe, factor) for recipe in recipes]
+    return NOISES[recipes[0].noise]([recipe.seed for recipe in recipes], shape, variations)
 
 
-def slerp(one: Tensor, other: Tensor, share: float) -> Tensor:
-    """Return (C, H, W), `share` of the way from `one` to `other` on the arc between them, for each channel's columns.
-
-    The arc is A1111's, over the second dimension, so that its variations can be repeated here.
-    """
-    cosine = (one / one.norm(dim=1, keepdim=True) * (other / other.norm(dim=1, keepdim=True))).sum(1, keepdim=True)
-    if cosine.mean() > UNALIKE:
-        return one * (1 - share) + other * share
-    omega = torch.acos(cosine.clamp(-1, 1))
-    return (torch.sin((1 - share) * omega) * one + torch.sin(share * omega) * other) / torch.sin(omega)
+def _variation(recipe: Recipe, factor: int) -> Variation | None:
+    given = recipe.variation
+    if given is None:
+        return None
+    size = (given.height // factor, given.width // factor) if given.width and given.height else None
+    return Variation(given.seed, given.strength, size)
 
 
 def pixels(image: Image.Image) -> Tensor:

@@ -21,7 +21,6 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone reads
 import impasto
 from impasto.diffusion.denoisers import DENOISERS, Denoiser
 from impasto.diffusion.guidance import Guided
-from impasto.diffusion.noise import ImageNoise
 from impasto.diffusion.samplers import SAMPLERS, Denoise, Step
 from impasto.diffusion.schedules import SIGMAS, NoiseSchedule
 from impasto.errors import InvalidInput, InvalidRecipe, NotFound, PictureFailed
@@ -31,7 +30,7 @@ from impasto.models.tokenizer import CLIPTokenizer
 from impasto.pictures import metadata
 from impasto.pictures.canvas import Canvas, latent_mask, prepared
 from impasto.pictures.origin import Commitment, Origin, Telling, pixels_digest
-from impasto.pipeline.beginnings import Beginning, first_noise, pixels, remaining
+from impasto.pipeline.beginnings import Beginning, noise_of, pixels, remaining
 from impasto.pipeline.previews import Projection, fitted
 from impasto.pipeline.seamless import Seamless
 from impasto.pipeline.tiles import tiled
@@ -369,8 +368,8 @@ class Model:
     def _run(self, recipes: tuple[Recipe, ...], part: Pass) -> Iterator[Step]:
         recipe, beginning = recipes[0], part.beginning
         shape = (self.spec.vae.latent_channels, part.height, part.width)
-        noise = ImageNoise([recipe.seed for recipe in recipes], shape)
-        x = first_noise(recipes, noise, shape).to(self.device)
+        noise = noise_of(recipes, shape, self.spec.vae.factor)
+        x = noise.initial().to(self.device)
         sigma = part.sigmas[0].item()
         denoise: Denoise = self._guided(self._denoiser(recipe.seamless, beginning), recipes)
         if beginning is None or (beginning.seen is not None and recipe.start and recipe.start.strength == 1):
@@ -392,8 +391,8 @@ class Model:
             return Beginning(latents)
         paint = torch.from_numpy(latent_mask(canvas.mask, self.spec.vae.factor))[None, None].to(self.device)
         if recipe.mask and recipe.mask.content in ("noise", "nothing"):
-            seeds = [each.seed for each in recipes]
-            noise = ImageNoise(seeds, latents.shape[1:]).initial().to(self.device)
+            shape = (latents.shape[1], latents.shape[2], latents.shape[3])
+            noise = noise_of(recipes, shape, self.spec.vae.factor).initial().to(self.device)
             latents = (1 - paint) * latents + paint * noise * (recipe.mask.content == "noise")
         return Beginning(latents, paint, self._seen(canvas, paint, recipe) if self.inpaints else None)
 
