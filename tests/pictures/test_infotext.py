@@ -148,6 +148,7 @@ def test_civitai_writes_json_without_quotes() -> None:
     assert infotext.json.loads(found.parameters["Civitai resources"])[1]["modelName"] == "a, b: c"
     assert infotext.json.loads(found.parameters["Hashes"]) == {"model": "abc", "lora:x": "def"}
     assert infotext.choices(found)["sampler"] == "euler_ancestral"
+    assert infotext.choices(found)["schedule"] == "normal"
 
 
 def test_stable_diffusion_cpp() -> None:
@@ -171,6 +172,7 @@ def test_stable_diffusion_cpp() -> None:
         ("DPM++ 2M", "Karras", ("dpmpp_2m", "karras")),
         ("DPM++ 2M", "Automatic", ("dpmpp_2m", "karras")),
         ("Euler a", "Automatic", ("euler_ancestral", "normal")),
+        ("DPM++ 2M SDE", "Automatic", ("dpmpp_2m_sde", "exponential")),
         ("DPM++ 2M SDE Exponential", "", ("dpmpp_2m_sde", "exponential")),
         ("Euler", "", ("euler", "")),
         ("DDIM", "", ("ddim", "")),
@@ -194,7 +196,7 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
     text = "a\nSteps: many, Seed: " + "9" * 10_000 + ", CFG scale: x, Size: big, Sampler: Euler"
     found = infotext.read(text)
     assert found is not None
-    assert infotext.choices(found).keys() == {"negative_prompt", "seed", "sampler", "noise"}
+    assert infotext.choices(found).keys() == {"negative_prompt", "seed", "sampler", "schedule", "noise"}
 
 
 def test_second_passes_and_variations_come_back() -> None:

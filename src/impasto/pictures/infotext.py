@@ -55,6 +55,17 @@ UPSCALER_NAMES = {
     "latent-bicubic": "Latent (bicubic)",
     "lanczos": "Lanczos",
 }
+# What A1111 means by "Automatic", where that is not "Normal".
+AUTOMATIC = {
+    "dpmpp_2m": "karras",
+    "dpmpp_sde": "karras",
+    "dpmpp_2m_sde": "exponential",
+    "dpmpp_3m_sde": "exponential",
+    "dpmpp_2s_ancestral": "karras",
+    "dpm_2": "karras",
+    "dpm_2_ancestral": "karras",
+    "restart": "karras",
+}
 GPU_BY_DEFAULT = ("A1111", "Forge", "Civitai")
 VARIATION_KEYS: tuple[tuple[str, type[int] | type[float]], ...] = (
     ("Variation seed", int),
@@ -254,6 +265,8 @@ def choices(found: Infotext) -> dict[str, Any]:
     """
     given = found.parameters
     sampler, schedule = solver(given.get("Sampler", ""), given.get("Schedule type", ""))
+    if sampler and not schedule and found.program in GPU_BY_DEFAULT:
+        schedule = "normal"  # before 1.9, which names the schedule whenever it is another
     width, height = _size(given.get("Size", ""))
     read_values: dict[str, Any] = {
         "negative_prompt": found.negative_prompt,
@@ -314,10 +327,10 @@ def solver(sampler: str, schedule: str) -> tuple[str, str]:
     first, _, last = sampler.rpartition(" ")
     if sampler.lower() not in samplers and last.lower() in schedules:
         sampler, schedule = first, schedule or last
-    # A1111's "Automatic" is the sampler's own choice, which is Karras for the DPM++ family.
+    ours = samplers.get(sampler.lower(), sampler)
     if schedule.lower() == "automatic":
-        schedule = "karras" if sampler.lower().startswith("dpm++") else "normal"
-    return samplers.get(sampler.lower(), sampler), schedules.get(schedule.lower(), schedule)
+        schedule = AUTOMATIC.get(ours, "normal")
+    return ours, schedules.get(schedule.lower(), schedule)
 
 
 def _size(text: str) -> tuple[int | None, int | None]:
