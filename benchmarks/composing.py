@@ -24,29 +24,29 @@ def measure_e(exam: Exam) -> Iterator[Figure]:
 
 
 def _two(exam: Exam) -> Iterator[Figure]:
-    questions = asked.two(exam.words, exam.size.counted, exam.seed)
+    questions = asked.two(exam.all_words, exam.size.counted, exam.seed)
     if not questions:
         return
     answers = exam.answers("two of a kind", questions)
-    single = exam.drawn("one of a kind", asked.plainly(questions, exam.words))
+    single = exam.drawn("one of a kind", asked.plainly(questions, exam.all_words))
     real = on_white(torch.stack([side_by_side(_drawing(exam, question.concept)) for question in questions]))
     hits = counted(answers.pictures, 2)
     figure = share("e.two", "'two X': two parts that do not touch", hits, real=bound("composed", counted(real, 2)))
     yield figure.model_copy(update={"parts": {"asked for one": bound("", counted(single, 2)).value}})
-    hits = found(exam.judge, answers, exam.concepts)
-    real_hits = found(exam.judge, Answers(questions, real, exam.judge(real)), exam.concepts)
-    yield share("e.two.r5", "'two X': X recognised, R@5", hits, real=bound("composed", real_hits))
+    hits = found(exam.judge, answers, exam.judge.concepts)
+    real_hits = found(exam.judge, Answers(questions, real, exam.judge(real)), exam.judge.concepts)
+    yield share("e.two.r5", "'two X': X recognised, R@5 of all concepts", hits, real=bound("composed", real_hits))
 
 
 def _stacked(exam: Exam) -> Iterator[Figure]:
-    questions = asked.stacked(exam.words, exam.size.stacked, exam.seed)
+    questions = asked.stacked(exam.all_words, exam.size.stacked, exam.seed)
     if not questions:
         return
     answers = exam.answers("things on things", questions)
     parts = [(_drawing(exam, q.concept), _drawing(exam, q.base)) for q in questions]
     pictures = on_white(torch.stack([one_on_another(top, base) for top, base in parts]))
     real = bound("composed", both(exam, Answers(questions, pictures, exam.judge(pictures))))
-    what = "'X on a Y': X and Y both among the first five"
+    what = "'X on a Y': X and Y both among the first five of all concepts"
     yield share("e.on", what, both(exam, answers), real=real)
 
 
@@ -79,10 +79,10 @@ def mostly(pictures: Tensor, wanted: list[str]) -> list[bool]:
 
 
 def both(exam: Exam, answers: Answers) -> list[bool]:
-    """Return whether the thing and what it is to stand on are both among the first five concepts."""
-    columns = [exam.judge.concepts.index(name) for name in exam.concepts]
-    best = answers.opinion.concepts[:, columns].topk(min(FIVE, len(columns)), dim=1).indices.tolist()
-    names = [{exam.concepts[number] for number in row} for row in best]
+    """Return whether the thing and what it is to stand on are both among the judge's first five of all concepts."""
+    known = exam.judge.concepts
+    best = answers.opinion.concepts.topk(min(FIVE, len(known)), dim=1).indices.tolist()
+    names = [{known[number] for number in row} for row in best]
     return [{q.concept, q.base} <= row for q, row in zip(answers.questions, names, strict=True)]
 
 
