@@ -63,6 +63,10 @@ class Learner:
             index, _, slot = name.partition(".")
             memory.setdefault(int(index), {})[slot] = tensor.clone()
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": memory})
+        for parameter, slots in self.optimiser.state.items():
+            for slot, value in slots.items():
+                if value.shape == parameter.shape:  # laid out as its parameter is: fused kernels walk both alike
+                    slots[slot] = torch.empty_like(parameter).copy_(value)
 
 
 def save(folder: Path, learner: Learner, progress: Progress, run: str, keep: int) -> Path:
