@@ -24,7 +24,8 @@ demo: $(READY) ## Draw a sheet of pictures with Glyph: demo.png
 # Every step goes on from where it was stopped. Needs npm, which fetches the drawings.
 glyph: $(READY_ALL) ## Train Glyph again from its makers' drawings, and put it into the package (hours)
 	@test -d corpora/glyph || $(BIN)/impasto corpus build recipes/glyph/corpus.toml --output corpora/glyph
-	@$(BIN)/impasto train autoencoder recipes/glyph/autoencoder.toml --corpus corpora/glyph --output runs/autoencoder
+	@$(BIN)/impasto train autoencoder recipes/glyph/autoencoder-2.toml --corpus corpora/glyph \
+		--start recipes/glyph/autoencoder --output runs/autoencoder
 	@$(BIN)/impasto train model recipes/glyph/model.toml --corpus corpora/glyph --autoencoder runs/autoencoder --output runs/glyph
 	@$(BIN)/python tools/ship_glyph.py runs/glyph corpora/glyph
 
