@@ -223,13 +223,12 @@ def _receipt(
     """Return the receipt of what `plan` made; what `upstream` was made from stays in it."""
     corpora = upstream.corpora if upstream else ()
     plans = upstream.plans if upstream else {}
-    here = {plan.kind: PlanUse.of(plan.plain())}
     return Receipt(
         kind="base",
         name=plan.name,
         parents=parents,
         corpora=(*corpora, *(() if use in corpora else (use,))),
-        plans={_free(name, plans): use for name, use in here.items()} | plans,
+        plans={**plans, _free(plan.kind, plans): PlanUse.of(plan.plain())},
         seeds={"training": plan.seed},
         code=f"impasto {impasto.__version__}",
         licence=plan.licence,
