@@ -31,7 +31,7 @@ glyph: $(READY_ALL) ## Train Glyph again from its makers' drawings, and put it i
 
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY_DEV) ## Run the tests, without the slow ones
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-all: $(READY_DEV) ## Run all tests
 	@$(BIN)/python -m pytest -m ""
