@@ -1,0 +1,1 @@
+"""What changes a model from outside: adapters and embeddings, their files, and what can be done with them."""

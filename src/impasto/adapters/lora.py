@@ -1,0 +1,404 @@
+"""Low-rank adapters: what they are, and how their files are read and written.
+
+Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models"; Liu et al. 2024, "DoRA: Weight-Decomposed
+Low-Rank Adaptation"; Yeh et al. 2023, "Navigating Text-To-Image Customization" (LyCORIS: convolutions, Tucker's form).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from impasto.adapters.layouts import LAYOUTS, PARTS, Part, Place, Role, other_kind, place
+from impasto.errors import InvalidInput, KeyMismatch, NotFound, UnreadableWeights, UnsupportedConfig
+from impasto.files import write_text
+from impasto.models.unet import UNetConfig
+from impasto.schema import read_json
+from impasto.weights import files
+from impasto.weights.containers import open_tensors
+from impasto.weights.files import TensorFile
+
+DIFFUSERS_FILES = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
+PEFT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+PEFT_CONFIG = "adapter_config.json"
+CONFIG_KEY = "lora_adapter_metadata"
+"""In the metadata of files by diffusers: PEFT's configuration of each part, as JSON with `unet.r`, ..."""
+
+T = TypeVar("T")
+
+MAX_NAME = 200  # characters of an adapter's name
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """The change of one layer: its weight W becomes W + scale * up @ down.
+
+    Attributes:
+        down: (R, in) of a linear layer, (R, in, h, w) of a convolution; (R, in, 1, 1) where there is a `mid`.
+        up: (out, R), or (out, R, 1, 1).
+        alpha: `scale` times the rank.
+        mid: (R, R, h, w), a convolution between the two (Tucker's form).
+        dora: the lengths that the changed weight's rows have, (out, 1) or (out, 1, 1, 1); those of its columns in
+            files by early versions of LyCORIS, (1, in) or (1, in, 1, 1).
+    """
+
+    down: Tensor
+    up: Tensor
+    alpha: float
+    mid: Tensor | None = None
+    dora: Tensor | None = None
+
+    @property
+    def rank(self) -> int:
+        """How many rows `down` has, and columns `up`."""
+        return self.down.shape[0]
+
+    @property
+    def scale(self) -> float:
+        """What the product is multiplied by."""
+        return self.alpha / self.rank
+
+    @property
+    def tensors(self) -> dict[Role, Tensor]:
+        """Those tensors that there are, by role; alpha among them."""
+        named: dict[Role, Tensor | None] = {
+            "down": self.down,
+            "up": self.up,
+            "mid": self.mid,
+            "dora": self.dora,
+            "alpha": torch.tensor(self.alpha, dtype=torch.float32),
+        }
+        return {role: tensor for role, tensor in named.items() if tensor is not None}
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> LowRank:
+        """Return this with `function` of each tensor in the tensor's place."""
+        named = {"down": self.down, "up": self.up, "mid": self.mid, "dora": self.dora}
+        tensors = {role: tensor if tensor is None else function(tensor) for role, tensor in named.items()}
+        return LowRank(alpha=self.alpha, **tensors)  # type: ignore[arg-type]  # None only where it was None
+
+    def entering(self, x: Tensor) -> Tensor:
+        """Return the layer's input as the change is to see it: `x` itself."""
+        return x
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """An adapter in memory, in no layout in particular.
+
+    Attributes:
+        name: what people call it; the stem of its file.
+        parts: (`unet`, `text_encoder`) -> (path of a layer, in our names) -> what it is changed by.
+        metadata: the file's own strings.
+    """
+
+    name: str
+    parts: Mapping[Part, Mapping[str, LowRank]]
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of its tensors and scales, the same in whichever layout its file is."""
+        return files.tensors_digest(
+            {
+                f"{part}.{path}.{role}": tensor
+                for part, layers in self.parts.items()
+                for path, change in layers.items()
+                for role, tensor in change.tensors.items()
+            }
+        )
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of its layers."""
+        return max(change.rank for layers in self.parts.values() for change in layers.values())
+
+
+def read_adapter(path: Path, *, unet: UNetConfig | None = None) -> Adapter:
+    """Read the adapter at `path`, in whichever layout it is.
+
+    Args:
+        path: of a file, or of a folder as peft or diffusers write it.
+        unet: shape of the UNet that it is for. Only names of Stable Diffusion's own files (`input_blocks_4_1_...`)
+            need it; by itself that of 1.x and 2.x.
+
+    Raises:
+        NotFound: there is nothing, or no adapter in the folder.
+        UnreadableWeights: a file is not well formed, or holds more than weights.
+        KeyMismatch: names that no layout has, halves without the other, tensors whose shapes do not go together.
+        UnsupportedConfig: an adapter of a kind that is not read here; says which.
+    """
+    unet = unet or UNetConfig()
+    if path.is_dir():
+        return _read_folder(path, unet)
+    return _adapter(path.stem, [_Source(open_tensors(path))], unet)
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A file of an adapter.
+
+    Attributes:
+        file: its tensors.
+        part: what all of it is of, where its folder says so.
+        config: of PEFT, which lies beside it.
+    """
+
+    file: TensorFile
+    part: Part | None = None
+    config: Mapping[str, Any] | None = None
+
+
+def _read_folder(path: Path, unet: UNetConfig) -> Adapter:
+    folders: dict[Path, Part | None] = {path: None, path / "unet": "unet", path / "text_encoder": "text_encoder"}
+    found = [
+        _Source(open_tensors(weights), part, read_json(folder / PEFT_CONFIG))
+        for folder, part in folders.items()
+        if (weights := _first(folder, PEFT_FILES))
+    ]
+    if not found and (weights := _first(path, DIFFUSERS_FILES)):
+        found = [_Source(open_tensors(weights))]
+    if not found:
+        names = ", ".join((PEFT_FILES[0], f"unet/{PEFT_FILES[0]}", DIFFUSERS_FILES[0]))
+        raise NotFound(f"There is no adapter in {path}. One of these should be there: {names}.")
+    return _adapter(path.resolve().name, found, unet)
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+Tensors = dict[Role, Tensor]
+
+
+def _adapter(name: str, sources: list[_Source], unet: UNetConfig) -> Adapter:
+    parts: dict[Part, dict[str, LowRank]] = {}
+    metadata: dict[str, str] = {}
+    for source in sources:
+        metadata |= source.file.metadata
+        for (part, path), tensors in _layers(source, unet).items():
+            if path in parts.setdefault(part, {}):
+                raise KeyMismatch(str(source.file.path), [f"{part}.{path} (in another file too)"], ())
+            parts[part][path] = _low_rank(
+                tensors, _configured(source, part, path), f"{source.file.path}: {part}.{path}"
+            )
+    if not any(parts.values()):
+        raise UnreadableWeights(f"{sources[0].file.path} holds no adapter: it has no tensors.")
+    return Adapter(name[:MAX_NAME], {part: parts[part] for part in PARTS if part in parts}, metadata)
+
+
+def _layers(source: _Source, unet: UNetConfig) -> dict[tuple[Part, str], Tensors]:
+    """Return the tensors of each layer, after checking that every name has a home and every layer its two halves."""
+    file = source.file
+    if kind := other_kind(file):
+        raise UnsupportedConfig(
+            str(file.path), [f"this adapter is {kind}; read here are LoRA, LoCon and DoRA of 1.x and 2.x"]
+        )
+    layers: dict[tuple[Part, str], Tensors] = {}
+    unknown, twice = [], []
+    for name in file:
+        if (found := place(name, unet, source.part)) is None:
+            unknown.append(name)
+            continue
+        tensors = layers.setdefault((found.part, found.path), {})
+        if found.role in tensors:
+            twice.append(f"{name} (its layer has another)")
+        tensors[found.role] = file[name].clone()
+    missing = [
+        f"{part}.{path}: {role}"
+        for (part, path), tensors in layers.items()
+        for role in ("down", "up")
+        if role not in tensors
+    ]
+    if unknown or twice or missing:
+        raise KeyMismatch(str(file.path), unknown + twice, missing)
+    return layers
+
+
+def _low_rank(tensors: Tensors, alpha: float | None, where: str) -> LowRank:
+    down, up, mid = tensors["down"], tensors["up"], tensors.get("mid")
+    rank = down.shape[0] if down.ndim else 0
+    fits = down.ndim in (2, 4) and up.ndim in (2, 4) and rank and up.shape[1] == rank and math.prod(up.shape[2:]) == 1
+    if mid is not None:
+        fits = fits and mid.ndim == 4 and mid.shape[:2] == (rank, rank) and math.prod(down.shape[2:]) == 1
+    if not fits or not all(tensor.is_floating_point() for tensor in tensors.values()):
+        shapes = ", ".join(f"{role} {tuple(tensor.shape)} {tensor.dtype}" for role, tensor in tensors.items())
+        raise KeyMismatch(where, (), (), [f"{shapes}: not two halves of one product"])
+    if "alpha" in tensors:
+        alpha = _number(tensors["alpha"], where)
+    return LowRank(down, up, float(rank) if alpha is None else alpha, mid, _dora(tensors, where))
+
+
+def _number(tensor: Tensor, where: str) -> float:
+    if tensor.numel() != 1 or not math.isfinite(value := tensor.item()):
+        raise KeyMismatch(where, (), (), [f"alpha {tuple(tensor.shape)}: one finite number is needed"])
+    return float(value)
+
+
+def _dora(tensors: Tensors, where: str) -> Tensor | None:
+    """Return the lengths in the shape of a weight that is 1 along all sides but one."""
+    given, sides = tensors.get("dora", tensors.get("magnitude")), tensors["down"].ndim
+    if given is None:
+        return None
+    long = [side for side, length in enumerate(given.shape) if length > 1]
+    if len(long) > 1 or given.ndim > 4:
+        raise KeyMismatch(where, (), (), [f"dora {tuple(given.shape)}: one length a row or a column is needed"])
+    columns = "dora" in tensors and long == [1] and given.shape[1] == tensors["down"].shape[1]
+    return given.reshape((1, -1) + (1,) * (sides - 2) if columns else (-1,) + (1,) * (sides - 1))
+
+
+def _configured(source: _Source, part: Part, path: str) -> float | None:
+    """Return the alpha that a configuration of PEFT's gives a layer; None without one.
+
+    Raises:
+        UnsupportedConfig: it asks for another method, or for numbers that are none.
+    """
+    where, config = f"{source.file.path.parent / PEFT_CONFIG}", source.config
+    if config is None:
+        where, config = f"{source.file.path}: {CONFIG_KEY}", _told(source.file, part)
+    if not config:
+        return None
+    if problems := [f"{key}: {value!r:.80}" for key, value in config.items() if value and key in UNSUPPORTED]:
+        raise UnsupportedConfig(where, problems)
+    if (kind := config.get("peft_type", "LORA")) != "LORA":
+        raise UnsupportedConfig(where, [f"peft_type: {kind!r:.80}; only 'LORA' is supported"])
+    rank = _patterned(config, "rank_pattern", path, config.get("r", 8), where)
+    alpha = _patterned(config, "alpha_pattern", path, config.get("lora_alpha", 8), where)
+    return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
+
+
+UNSUPPORTED = (
+    "fan_in_fan_out",
+    "lora_bias",
+    "modules_to_save",
+    "megatron_config",
+    "use_qalora",
+    "alora_invocation_tokens",
+)
+"""Keys of PEFT's configuration that ask for what is not built here, when they are set."""
+
+
+def _told(file: TensorFile, part: Part) -> dict[str, Any]:
+    """Return the configuration of `part` that the metadata of a file by diffusers hold; empty without one."""
+    if CONFIG_KEY not in file.metadata:
+        return {}
+    try:
+        told = json.loads(file.metadata[CONFIG_KEY])
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{file.path}: {CONFIG_KEY} is not JSON: {error}") from None
+    if not isinstance(told, dict):
+        raise InvalidInput(f"{file.path}: {CONFIG_KEY} should be a JSON object, not {told!r:.80}.")
+    own = {key.removeprefix(f"{part}."): value for key, value in told.items() if key.startswith(f"{part}.")}
+    # A network's own `save_lora_adapter` leaves the prefix out.
+    return own or {key: value for key, value in told.items() if not key.startswith(PARTS)}
+
+
+def _patterned(config: Mapping[str, Any], key: str, path: str, default: Any, where: str) -> float:
+    """Return the value that the first pattern fitting `path` gives, else `default`; PEFT's `get_pattern_key`."""
+    patterns = config.get(key) or {}
+    if not isinstance(patterns, dict):
+        raise UnsupportedConfig(where, [f"{key}: {patterns!r:.80} is no table of patterns"])
+    value = next((value for pattern, value in patterns.items() if _fits(pattern, path)), default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UnsupportedConfig(where, [f"{key}: {value!r:.80} for {path} is no finite number"])
+    return float(value)
+
+
+def _fits(pattern: str, path: str) -> bool:
+    """Return whether `pattern` is the end of `path`: patterns that are more than names are not run."""
+    plain = pattern.removeprefix("^").replace("\\.", ".").removeprefix("text_model.")
+    return path == plain or (not pattern.startswith("^") and path.endswith("." + plain))
+
+
+def write_adapter(
+    adapter: Adapter,
+    path: Path,
+    layout: str = "kohya",
+    *,
+    metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = None,
+    unet: UNetConfig | None = None,
+) -> None:
+    """Write `adapter` to `path`, whole or not at all.
+
+    Args:
+        adapter: what to write.
+        path: of the file; of the folder for `peft`.
+        layout: a name in `LAYOUTS`.
+        metadata: strings for the file's header; by itself the adapter's own.
+        dtype: to write the tensors in; by itself as they are.
+        unet: shape of the UNet that it is for, by which `kohya-ldm` counts blocks; by itself that of 1.x and 2.x.
+
+    Raises:
+        NotFound: no such layout; lists those there are.
+        InvalidInput: a tensor that the layout has no name for.
+    """
+    if layout not in LAYOUTS:
+        raise NotFound.among("layout", layout, LAYOUTS)
+    row, metadata = LAYOUTS[layout], dict(adapter.metadata if metadata is None else metadata)
+    metadata.pop(CONFIG_KEY, None)
+    tensors = {part: _named(adapter, part, layout, dtype, unet or UNetConfig()) for part in adapter.parts}
+    configs = {part: _config(layers) for part, layers in adapter.parts.items()}
+    if row.folder:
+        for part in tensors:
+            files.save(path / part / PEFT_FILES[0], tensors[part], {"format": "pt", **metadata})
+            write_text(path / part / PEFT_CONFIG, json.dumps({"peft_type": "LORA", **configs[part]}, indent=2) + "\n")
+        return
+    if row.configured:
+        told = {f"{part}.{key}": value for part, config in configs.items() for key, value in config.items()}
+        metadata |= {CONFIG_KEY: json.dumps(told, sort_keys=True), "format": "pt"}
+    files.save(path, {name: tensor for part in tensors.values() for name, tensor in part.items()}, metadata)
+
+
+def _named(adapter: Adapter, part: Part, layout: str, dtype: torch.dtype | None, unet: UNetConfig) -> dict[str, Tensor]:
+    """Return the tensors of `part` under their names in `layout`."""
+    row, result, homeless = LAYOUTS[layout], {}, []
+    for path, change in adapter.parts[part].items():
+        for role, tensor in change.tensors.items():
+            if role == "alpha" and row.configured:
+                continue
+            kind = "magnitude" if role == "dora" and "dora" not in row.ends else role
+            name = row.name(Place(part, path, kind), unet)
+            if name is None or (kind == "magnitude" and tensor.shape[0] == 1):
+                homeless.append(f"{part}.{path}: {role} {tuple(tensor.shape)}")
+                continue
+            result[name] = (_magnitude(tensor) if kind == "magnitude" else tensor).to(dtype or tensor.dtype)
+    if homeless:
+        raise InvalidInput(f"The layout {layout!r} has no place for these; choose kohya: {', '.join(homeless)}.")
+    return result
+
+
+def _magnitude(dora: Tensor) -> Tensor:
+    """Return the lengths of rows in PEFT's shape: (out,), or (1, out, 1, 1) of a convolution."""
+    return dora.reshape(-1) if dora.ndim == 2 else dora.transpose(0, 1)
+
+
+def _config(layers: Mapping[str, LowRank]) -> dict[str, Any]:
+    """Return PEFT's configuration of the adapter of one network."""
+    ranks = {path: change.rank for path, change in layers.items()}
+    alphas = {path: change.alpha for path, change in layers.items()}
+    rank, alpha = _commonest(ranks.values()), _commonest(alphas.values())
+    return {
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {f"^{re.escape(path)}": own for path, own in ranks.items() if own != rank},
+        "alpha_pattern": {f"^{re.escape(path)}": own for path, own in alphas.items() if own != alpha},
+        "target_modules": sorted(layers),
+        "use_dora": any(change.dora is not None for change in layers.values()),
+        "bias": "none",
+        "lora_dropout": 0.0,
+    }
+
+
+def _commonest(values: Iterable[T]) -> T:
+    return Counter(values).most_common(1)[0][0]
