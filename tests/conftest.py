@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import tempfile
 from typing import Any
 
 import hypothesis
@@ -12,6 +13,9 @@ import pytest
 
 # Peers ask hubs for files unless told not to, and read this when they are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# What a person has pulled, and what is remembered of their files, is not the tests' to see or to change.
+os.environ["IMPASTO_HOME"] = tempfile.mkdtemp(prefix="impasto-tests-")
 
 # A loaded machine is no failure, and the same commit gives the same examples.
 hypothesis.settings.register_profile("impasto", deadline=None, derandomize=True, database=None)

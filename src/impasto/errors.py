@@ -8,8 +8,11 @@
     ├── WeightsError          a file of weights and the model it is meant for do not agree
     │   ├── UnreadableWeights     not a well-formed file of a kind that is read here
     │   ├── KeyMismatch           unknown or missing tensors; lists both sets
-    │   └── UnsupportedConfig     asks for a network that is not built here; lists every reason
+    │   ├── UnsupportedConfig     asks for a network that is not built here; lists every reason
+    │   └── WeightsChanged        a file in the store is not what was put there
+    ├── PullFailed            a model that cannot be had from its hub, or is not what the hub promised
     ├── PictureFailed         a picture that cannot be finished: the networks gave no finite numbers
+    ├── CredentialError       credentials of a picture that cannot be made or read
     ├── CorpusError           a corpus that is damaged or must not be used
     │   ├── CorpusChanged         rows or images differ from what the root promises
     │   ├── RowRefused            a row that the policy does not admit was about to be used
@@ -96,8 +99,20 @@ class UnsupportedConfig(WeightsError):
         super().__init__(f"{where} asks for what is not supported:" + "".join(f"\n  {line}" for line in self.problems))
 
 
+class WeightsChanged(WeightsError):
+    """A file in the store is not what was put there."""
+
+
+class PullFailed(ImpastoError):
+    """A model that cannot be had from its hub, or is not what the hub promised."""
+
+
 class PictureFailed(ImpastoError):
     """A picture that cannot be finished: the networks gave no finite numbers."""
+
+
+class CredentialError(ImpastoError):
+    """Credentials of a picture that cannot be made or read."""
 
 
 class CorpusError(ImpastoError):

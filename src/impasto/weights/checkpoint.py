@@ -16,6 +16,7 @@ from impasto.models.specs import ModelSpec
 from impasto.models.tokenizer import CLIPTokenizer
 from impasto.receipt import Receipt
 from impasto.schema import Frozen, digest
+from impasto.weights.facts import Facts, remembered, stamp
 from impasto.weights.files import TensorFile
 
 NOTICES = ("ATTRIBUTION", "LICENSE", "NOTICE")
@@ -51,6 +52,12 @@ class Component:
     names: Mapping[str, str]
     called: Callable[[str], str] = str
 
+    def digest(self, facts: Facts) -> str:
+        """Return the `tensors_digest` under our names, read if it is not among the `facts`."""
+        first, *others = self.file.paths
+        told = digest([sorted(self.names.items()), [[str(path), *map(str, stamp(path))] for path in others]])
+        return facts.know(first, f"tensors {told}", lambda: self.file.digest(self.names))
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
@@ -76,8 +83,9 @@ class Checkpoint:
 
     @cached_property
     def component_digests(self) -> dict[str, str]:
-        """`tensors_digest` of each component under our names; reads all weights the first time."""
-        return {name: component.file.digest(component.names) for name, component in self.components.items()}
+        """`tensors_digest` of each component under our names; reads all weights, once for as long as they stay."""
+        with remembered() as facts:
+            return {name: component.digest(facts) for name, component in self.components.items()}
 
     @cached_property
     def digest(self) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from impasto.errors import InvalidInput, NotFound, UnsupportedConfig
+from impasto.errors import InvalidInput, NotFound, UnreadableWeights, UnsupportedConfig
 from impasto.models.specs import ModelSpec
 from impasto.models.vae import VAEConfig
 from impasto.weights.checkpoint import Checkpoint, Component
-from impasto.weights.containers import open_tensors
+from impasto.weights.containers import container, open_tensors
+from impasto.weights.files import Entry
 from impasto.weights.layouts import diffusers, ldm
+from impasto.weights.store import check
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,18 @@ class Content:
     Attributes:
         what: in words.
         pattern: of one of the names.
+        kind: of the store's, for what can be used by itself.
     """
 
     what: str
     pattern: re.Pattern[str]
+    kind: str | None = None
 
+
+KINDS = {"lora": "adapter", "model": "model", "vae": "vae", "diffusers vae": "vae", "embedding": "embedding"}
 
 CONTENTS = {
-    name: Content(what, re.compile(pattern))
+    name: Content(what, re.compile(pattern), KINDS.get(name))
     for name, (what, pattern) in {
         "lora": ("a LoRA", r".*(lora_(up|down|A|B)\.|_lora\.(up|down)\.|\.lora\.(up|down)\.|hada_w1_a|lokr_w1)"),
         "sdxl": ("a Stable Diffusion XL model", r"conditioner\.embedders\."),
@@ -54,6 +60,39 @@ def content(names: Iterable[str]) -> str | None:
     """Return the name in `CONTENTS` of what tensors called `names` are of, None for nothing known."""
     names = list(names)
     return next((key for key, row in CONTENTS.items() if any(map(row.pattern.match, names))), None)
+
+
+def kind_at(path: Path) -> tuple[str | None, str | None]:
+    """Return the store's kind of what is at `path`, and what it is in words; twice None for no weights at all.
+
+    Raises:
+        WeightsError: it looks like weights, but cannot be read.
+        NotFound: a file that should be there is not.
+    """
+    if path.is_dir():
+        diffusers.read(path)
+        return "model", "a model in a diffusers folder"
+    try:
+        container(path)
+    except UnreadableWeights:
+        return None, None
+    file = open_tensors(path)
+    row = CONTENTS.get(content(file) or "")
+    if row is None and _vectors(list(file.entries.values())):
+        row = CONTENTS["embedding"]  # under its trigger's own name, which may be any
+    if row is None:
+        raise UnsupportedConfig(str(path), [f"not known here; its {len(file)} tensors are called {_some(file)}"])
+    if row.kind is None:
+        raise UnsupportedConfig(str(path), [f"this is {row.what}"])
+    return row.kind, row.what
+
+
+EMBEDDING_WIDTHS = (768, 1024)
+"""Of the text encoders of Stable Diffusion 1 and 2."""
+
+
+def _vectors(entries: list[Entry]) -> bool:
+    return len(entries) == 1 and len(entries[0].shape) in (1, 2) and entries[0].shape[-1] in EMBEDDING_WIDTHS
 
 
 @dataclass(frozen=True)
@@ -81,8 +120,10 @@ def open_model(path: Path, choices: Choices | None = None) -> Checkpoint:
         InvalidInput: a file that should be JSON is not, or a choice that the files do not give.
         UnsupportedConfig: the files are not a model that is built here.
         UnreadableWeights: a file of weights is not well formed, or holds more than weights.
+        WeightsChanged: it lies in the store, and is not what was put there.
     """
     choices = choices or Choices()
+    check(path)
     checkpoint = _open_folder(path, choices) if path.is_dir() else _open_file(path, choices)
     return _with_vae(checkpoint, choices.vae) if choices.vae else checkpoint
 
@@ -121,7 +162,9 @@ def open_vae(path: Path) -> tuple[VAEConfig, Component]:
         NotFound: there is none.
         UnsupportedConfig: something else is there.
         UnreadableWeights: a file of weights is not well formed, or holds more than weights.
+        WeightsChanged: it lies in the store, and is not what was put there.
     """
+    check(path)
     if path.is_dir():
         return diffusers.read_vae(path / "vae" if (path / "vae").is_dir() else path)
     file = open_tensors(path)
