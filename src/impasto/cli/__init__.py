@@ -44,11 +44,26 @@ COMMANDS = {
         "impasto.cli.inspect:inspect",
         "Say what a file or folder of weights is: architecture, number formats, sizes, hashes, metadata, receipt.",
     ),
+    "verify": Command(
+        "impasto.cli.verify:verify",
+        "Say what holds of a picture, a model or an adapter, what was changed, and what is not known.",
+    ),
+    "identity": Command("impasto.cli.identity:app", "Show, make or import the identity that signs pictures."),
+    "trace": Command(
+        "impasto.cli.trace:trace", "Find the works of a model's corpus that a picture resembles, and say whose they are."
+    ),
+    "serve": Command(
+        "impasto.cli.serve:serve",
+        "Serve pictures to browsers and programs: the studio at /, and the APIs that clients already speak.",
+    ),
     "demo": Command("impasto.cli.demo:demo", "Draw a sheet of pictures with Glyph, the model that comes with Impasto."),
 }
 
 # What `pip install "impasto[EXTRA]"` brings, by the name it is imported under.
-EXTRAS = {"resvg_py": "corpus", "matplotlib": "train"}
+EXTRAS = {
+    **{"resvg_py": "corpus", "matplotlib": "train", "usearch": "trace"},
+    **dict.fromkeys(("fastapi", "uvicorn", "sqlalchemy", "prometheus_client", "multipart", "python_multipart"), "serve"),
+}
 
 HELP = "An open platform for open-weight text-to-image models."
 
