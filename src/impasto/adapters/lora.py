@@ -231,7 +231,7 @@ def _low_rank(tensors: Tensors, alpha: float | None, where: str) -> LowRank:
     fits = down.ndim in (2, 4) and up.ndim in (2, 4) and rank and up.shape[1] == rank and math.prod(up.shape[2:]) == 1
     if mid is not None:
         fits = fits and mid.ndim == 4 and mid.shape[:2] == (rank, rank) and math.prod(down.shape[2:]) == 1
-    if not fits or not all(tensor.is_floating_point() for tensor in tensors.values()):
+    if not fits or not all(tensor.is_floating_point() for role, tensor in tensors.items() if role != "alpha"):
         shapes = ", ".join(f"{role} {tuple(tensor.shape)} {tensor.dtype}" for role, tensor in tensors.items())
         raise KeyMismatch(where, (), (), [f"{shapes}: not two halves of one product"])
     if "alpha" in tensors:
@@ -240,7 +240,7 @@ def _low_rank(tensors: Tensors, alpha: float | None, where: str) -> LowRank:
 
 
 def _number(tensor: Tensor, where: str) -> float:
-    if tensor.numel() != 1 or not math.isfinite(value := tensor.item()):
+    if tensor.numel() != 1 or tensor.is_complex() or not math.isfinite(value := tensor.item()):
         raise KeyMismatch(where, (), (), [f"alpha {tuple(tensor.shape)}: one finite number is needed"])
     return float(value)
 
