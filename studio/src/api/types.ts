@@ -1,0 +1,222 @@
+// The shapes of the server's native API, as docs/server.md and /openapi.json describe them.
+
+export interface Named {
+  name: string
+  aliases?: string[]
+}
+
+export interface Defaults {
+  sampler: string
+  schedule: string
+  steps: number
+  guidance: number
+  width: number
+  height: number
+}
+
+export interface Limits {
+  max_side: number
+  max_steps: number
+  max_count: number
+  max_queue: number
+  max_upload_bytes: number
+}
+
+export interface Capabilities {
+  version: string
+  defaults: Record<string, Partial<Defaults>>
+  limits: Partial<Limits>
+  samplers: Named[]
+  schedules: Named[]
+  upscalers: (string | Named)[]
+  noise?: string[]
+  features?: string[]
+}
+
+export interface Style {
+  name: string
+  /** Words with a {prompt} slot, or words to put after the prompt. */
+  prompt: string
+}
+
+export interface Model {
+  id: string
+  name: string
+  digest: string | null
+  short_hash: string | null
+  family: string | null
+  prediction: string | null
+  resolution: number | null
+  licence: string | null
+  size_bytes: number | null
+  loaded: boolean
+  has_corpus: boolean
+  styles?: Style[]
+  examples?: string[]
+}
+
+export interface MakerCredit {
+  name: string
+  uri: string | null
+  rows: number
+  licences: string[]
+  collection: string | null
+  consent: string | null
+}
+
+export interface CorpusOrigin {
+  name?: string | null
+  root: string
+  rows: number
+  licences: { licence: string; rows: number; url?: string | null }[]
+  makers: MakerCredit[]
+  policy?: unknown
+}
+
+export interface Origin {
+  receipt: Record<string, unknown> | null
+  corpus: CorpusOrigin | null
+  parents: { name?: string | null; digest?: string | null; licence?: string | null; role?: string | null }[]
+}
+
+export interface Adapter {
+  id: string
+  name: string
+  kind: 'lora' | 'embedding' | string
+  base: string | null
+  trigger: string | null
+  size_bytes: number | null
+  thumbnail: boolean
+}
+
+export interface Count {
+  tokens: number
+  chunks: number
+  room: number
+}
+
+export interface Upload {
+  id: string
+  width: number
+  height: number
+}
+
+export interface StartRequest {
+  image: string
+  strength: number
+}
+
+export interface MaskRequest {
+  image?: string | null
+  invert?: boolean
+  blur?: number
+  content?: 'original' | 'fill' | 'noise' | 'nothing'
+  area?: 'whole' | 'masked'
+  padding?: number
+}
+
+export interface ExtensionRequest {
+  left: number
+  top: number
+  right: number
+  bottom: number
+}
+
+export interface HiresRequest {
+  width: number
+  height: number
+  upscaler?: string
+  strength?: number
+  steps?: number | null
+}
+
+export interface VariationRequest {
+  seed: number
+  strength: number
+}
+
+export interface PictureRequest {
+  model: string
+  prompt: string
+  negative_prompt?: string
+  count?: number
+  seed?: number
+  sampler?: string
+  schedule?: string
+  steps?: number
+  guidance?: number
+  width?: number
+  height?: number
+  adapters?: { id: string; weight: number }[]
+  start?: StartRequest
+  mask?: MaskRequest
+  extension?: ExtensionRequest
+  hires?: HiresRequest
+  variation?: VariationRequest
+  seamless?: 'x' | 'y' | 'xy'
+  clip_skip?: number
+}
+
+export interface Axis {
+  name: string
+  values: (string | number)[]
+}
+
+export type JobState = 'queued' | 'running' | 'done' | 'failed' | 'cancelled'
+
+export interface ProblemBody {
+  code: string
+  message: string
+  field?: string | null
+}
+
+export interface Job {
+  id: string
+  kind: string
+  state: JobState
+  position: number | null
+  progress: number
+  step: number
+  steps: number
+  eta_seconds: number | null
+  preview: string | null
+  request: Partial<PictureRequest> & { axes?: Axis[]; scale?: number; picture?: string; upscaler?: string }
+  pictures: string[]
+  error: string | ProblemBody | null
+  attempts: number
+  priority: number
+  created: string | number
+  started: string | number | null
+  finished: string | number | null
+}
+
+export interface Picture {
+  id: string
+  job: string | null
+  created: string | number
+  width: number
+  height: number
+  seed: number | null
+  prompt: string
+  negative_prompt: string
+  model: string
+  model_digest: string | null
+  recipe: Record<string, unknown> | null
+  starred: boolean
+  url: string
+  thumbnail: string
+  format: string
+  kind?: string
+}
+
+export interface PicturePage {
+  pictures: Picture[]
+  next: string | null
+}
+
+export interface Recall {
+  source: string
+  request: Partial<PictureRequest>
+  recipe: Record<string, unknown> | null
+  warnings: string[]
+}

@@ -1,0 +1,74 @@
+import { Radio, RadioGroup, Label, ToggleButton, ToggleButtonGroup } from 'react-aria-components'
+
+import { edit, setSetting, useDraft } from '../state/draft'
+import { useDefaults, useModel } from '../state/server'
+import { multiple } from './request'
+
+/** The styles that the model was taught, to be put after the words. */
+export function Styles() {
+  const model = useModel()
+  const style = useDraft((draft) => draft.style)
+  if (!model?.styles?.length) return null
+  return (
+    <div className="field">
+      <span className="label" id="styles">Style</span>
+      <ToggleButtonGroup
+        className="chips"
+        aria-labelledby="styles"
+        selectionMode="single"
+        selectedKeys={style ? [style] : []}
+        onSelectionChange={(keys) => edit({ style: ([...keys][0] as string | undefined) ?? null })}
+      >
+        {model.styles.map((known) => (
+          <ToggleButton key={known.name} id={known.name} className="chip">
+            {known.name}
+          </ToggleButton>
+        ))}
+      </ToggleButtonGroup>
+    </div>
+  )
+}
+
+const SHAPES = [
+  { id: 'square', label: 'Square', ratio: 1 },
+  { id: 'portrait', label: 'Portrait', ratio: 3 / 4 },
+  { id: 'landscape', label: 'Landscape', ratio: 4 / 3 },
+  { id: 'tall', label: 'Tall', ratio: 9 / 16 },
+  { id: 'wide', label: 'Wide', ratio: 16 / 9 },
+] as const
+
+/** Sides with about the area that the model was trained at. */
+function sides(area: number, ratio: number): [number, number] {
+  return [multiple(Math.sqrt(area * ratio)), multiple(Math.sqrt(area / ratio))]
+}
+
+/** Sizes to choose by their shape. */
+export function Shapes() {
+  const defaults = useDefaults()
+  const { width = defaults.width, height = defaults.height } = useDraft((draft) => draft.settings)
+  const area = defaults.width * defaults.height
+  const chosen = SHAPES.find(({ ratio }) => sides(area, ratio).join() === [width, height].join())?.id ?? ''
+  return (
+    <RadioGroup
+      className="field"
+      value={chosen}
+      onChange={(id) => {
+        const [w, h] = sides(area, SHAPES.find((shape) => shape.id === id)!.ratio)
+        setSetting('width', w === defaults.width ? undefined : w)
+        setSetting('height', h === defaults.height ? undefined : h)
+      }}
+    >
+      <Label>
+        Shape <span className="note">{`${width} × ${height}`}</span>
+      </Label>
+      <div className="shapes">
+        {SHAPES.map(({ id, label, ratio }) => (
+          <Radio key={id} value={id} className="shape" aria-label={label}>
+            <span className={`frame ${id}`} style={{ aspectRatio: ratio }} />
+            {label}
+          </Radio>
+        ))}
+      </div>
+    </RadioGroup>
+  )
+}

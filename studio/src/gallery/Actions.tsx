@@ -1,0 +1,105 @@
+import { Brush, Download, Repeat, Sprout, Star, Trash2, ZoomIn } from 'lucide-react'
+import { useState } from 'react'
+import { Button, Dialog, DialogTrigger, Heading, Modal, ModalOverlay, Popover, ToggleButton } from 'react-aria-components'
+
+import { api } from '../api/client'
+import type { Picture } from '../api/types'
+import { Choice, IconButton } from '../controls'
+import { complain } from '../controls/notices'
+import { learn, useCapabilities } from '../state/server'
+import { goTo, setView, show } from '../state/view'
+import { remove, sameSeed, sendToEdit, star, useAgain } from './use'
+
+function Upscale({ picture }: { picture: Picture }) {
+  const { data } = useCapabilities()
+  const upscalers = (data?.upscalers ?? []).map((known) => (typeof known === 'string' ? known : known.name))
+  const [upscaler, setUpscaler] = useState<string>()
+  const chosen = upscaler ?? upscalers[0]
+  function send(scale: number) {
+    api.upscale(picture.id, scale, chosen!).then((job) => {
+      learn(job)
+      show(null)
+      goTo('make')
+      setView({ job: job.id, stage: 'result' })
+    }, complain)
+  }
+  if (!chosen) return null
+  return (
+    <DialogTrigger>
+      <IconButton label="Enlarge"><ZoomIn aria-hidden /></IconButton>
+      <Popover className="popover">
+        <Dialog className="enlarge" aria-label="Enlarge">
+          <Choice label="How" value={chosen} options={upscalers.map((name) => ({ id: name, label: name }))} onChange={setUpscaler} />
+          <div className="row">
+            {[2, 4].map((scale) => (
+              <Button key={scale} className="plain" onPress={() => send(scale)}>
+                {`${picture.width * scale} × ${picture.height * scale}`}
+              </Button>
+            ))}
+          </div>
+        </Dialog>
+      </Popover>
+    </DialogTrigger>
+  )
+}
+
+/** Asks before a picture is deleted, as that cannot be taken back. */
+function Delete({ picture }: { picture: Picture }) {
+  return (
+    <DialogTrigger>
+      <IconButton label="Delete" keys="Del"><Trash2 aria-hidden /></IconButton>
+      <ModalOverlay className="veil" isDismissable>
+        <Modal className="small-modal">
+          <Dialog role="alertdialog">
+            {({ close }) => (
+              <>
+                <Heading slot="title">Delete this picture?</Heading>
+                <p>The file and its recipe go for good.</p>
+                <div className="row end">
+                  <Button className="plain" onPress={close}>Keep it</Button>
+                  <Button
+                    className="make small"
+                    autoFocus
+                    onPress={() => {
+                      close()
+                      void remove(picture)
+                    }}
+                  >
+                    Delete
+                  </Button>
+                </div>
+              </>
+            )}
+          </Dialog>
+        </Modal>
+      </ModalOverlay>
+    </DialogTrigger>
+  )
+}
+
+/** What can be done with a picture. */
+export function Actions({ picture }: { picture: Picture }) {
+  return (
+    <div className="actions" role="group" aria-label="What to do with it">
+      <Button className="plain" onPress={() => void useAgain(picture)}>
+        <Repeat aria-hidden /> Use again
+      </Button>
+      <Button className="plain" onPress={() => void sameSeed(picture)}>
+        <Sprout aria-hidden /> Same seed
+      </Button>
+      <Button className="plain" onPress={() => sendToEdit(picture)}>
+        <Brush aria-hidden /> Send to edit
+      </Button>
+      <span className="icons">
+        <ToggleButton className="icon star" aria-label="Star" isSelected={picture.starred} onChange={() => void star(picture)}>
+          <Star aria-hidden />
+        </ToggleButton>
+        <Upscale picture={picture} />
+        <a className="icon" href={`${picture.url}?download=1`} download aria-label="Download" title="Download">
+          <Download aria-hidden />
+        </a>
+        <Delete picture={picture} />
+      </span>
+    </div>
+  )
+}

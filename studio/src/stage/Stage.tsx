@@ -1,0 +1,187 @@
+import { useEffect } from 'react'
+import { Button, Tab, TabList, TabPanel, Tabs } from 'react-aria-components'
+
+import { api } from '../api/client'
+import type { Job } from '../api/types'
+import { useMake } from '../compose/Composer'
+import { complain } from '../controls/notices'
+import { Canvas } from '../edit/Canvas'
+import { Actions } from '../gallery/Actions'
+import { Tile } from '../gallery/Tile'
+import { edit, useDraft } from '../state/draft'
+import { allPictures, learn, pending, useLive, useModel, usePicture, usePictures } from '../state/server'
+import { setView, show, useView } from '../state/view'
+import { Progress } from './Progress'
+
+export function cancel(job: Job): void {
+  api.cancel(job.id).then(() => learn({ ...job, state: job.state === 'queued' ? 'cancelled' : job.state }), complain)
+}
+
+export function retry(job: Job): void {
+  api.retry(job.id).then((again) => {
+    learn(again)
+    setView({ job: again.id, stage: 'result' })
+  }, complain)
+}
+
+export function wrong(job: Job): string {
+  const { error } = job
+  return typeof error === 'string' ? error : (error?.message ?? 'The server gave no reason.')
+}
+
+/** The one picture of a job, large, with its label under it. */
+function Single({ id }: { id: string }) {
+  const { data: picture } = usePicture(id)
+  if (!picture) return <div className="work empty" />
+  return (
+    <figure className="work">
+      <button type="button" className="bare" onClick={() => show(picture.id)} aria-label="Look at it closely">
+        <img src={picture.url} alt={picture.prompt} width={picture.width} height={picture.height} />
+      </button>
+      <figcaption>
+        <p className="title">{picture.prompt || 'Untitled'}</p>
+        <Actions picture={picture} />
+      </figcaption>
+    </figure>
+  )
+}
+
+function Several({ ids }: { ids: string[] }) {
+  return (
+    <ul className="works">
+      {ids.map((id) => (
+        <OneOfSeveral key={id} id={id} />
+      ))}
+    </ul>
+  )
+}
+
+function OneOfSeveral({ id }: { id: string }) {
+  const { data: picture } = usePicture(id)
+  return <li>{picture ? <Tile picture={picture} full /> : <div className="tile empty" />}</li>
+}
+
+function Underway({ job }: { job: Job }) {
+  const { width = 1, height = 1, prompt } = job.request
+  return (
+    <figure className="work underway">
+      {job.preview ? (
+        <img src={job.preview} alt="How far it is" style={{ aspectRatio: `${width} / ${height}` }} />
+      ) : (
+        <div className="bare-canvas" style={{ aspectRatio: `${width} / ${height}` }} />
+      )}
+      <figcaption>
+        <p className="title">{prompt}</p>
+        <Progress job={job} />
+        <Button className="plain" onPress={() => cancel(job)}>
+          Cancel <kbd>Esc</kbd>
+        </Button>
+      </figcaption>
+    </figure>
+  )
+}
+
+function Outcome({ job }: { job: Job }) {
+  if (job.state === 'queued' || job.state === 'running') return <Underway job={job} />
+  if (job.state === 'failed') {
+    return (
+      <div className="message" role="alert">
+        <h2>This one failed</h2>
+        <p>{wrong(job)}</p>
+        <Button className="plain" onPress={() => retry(job)}>Try again</Button>
+      </div>
+    )
+  }
+  if (job.pictures.length === 1) return <Single id={job.pictures[0]!} />
+  if (job.pictures.length > 1) return <Several ids={job.pictures} />
+  return (
+    <div className="message">
+      <h2>Cancelled</h2>
+      <p>Nothing was painted. Your words are still on the left.</p>
+      <Button className="plain" onPress={() => retry(job)}>Make it after all</Button>
+    </div>
+  )
+}
+
+/** What somebody sees who has made nothing yet. */
+function Welcome() {
+  const model = useModel()
+  const { send } = useMake()
+  const examples = model?.examples?.slice(0, 4) ?? []
+  return (
+    <div className="message welcome">
+      <h2>Say what you would like to see.</h2>
+      <p>Write it on the left and press Make. Or drop a picture that was made with Impasto, A1111 or ComfyUI anywhere on this page to get its recipe back.</p>
+      {examples.length > 0 && (
+        <div className="chips">
+          {examples.map((example) => (
+            <Button
+              key={example}
+              className="chip"
+              onPress={() => {
+                edit({ prompt: example })
+                void send()
+              }}
+            >
+              {example}
+            </Button>
+          ))}
+        </div>
+      )}
+    </div>
+  )
+}
+
+function Result() {
+  const chosen = useView((view) => view.job)
+  const jobs = useLive((live) => live.jobs)
+  const { data } = usePictures({})
+  const latest = allPictures(data)[0]
+  const job = chosen ? jobs[chosen] : pending(jobs)[0]
+  if (job) return <Outcome job={job} />
+  if (latest) return <Single id={latest.id} />
+  return <Welcome />
+}
+
+/** The latest pictures, to go back to. */
+function Recent() {
+  const { data } = usePictures({})
+  const pictures = allPictures(data).slice(0, 24)
+  if (pictures.length < 2) return null
+  return (
+    <section className="recent" aria-label="Latest pictures">
+      <ul>
+        {pictures.map((picture) => (
+          <li key={picture.id}>
+            <Tile picture={picture} />
+          </li>
+        ))}
+      </ul>
+    </section>
+  )
+}
+
+export function Stage() {
+  const start = useDraft((draft) => draft.start)
+  const stage = useView((view) => view.stage)
+  useEffect(() => {
+    if (!start && stage === 'canvas') setView({ stage: 'result' })
+  }, [start, stage])
+  return (
+    <section className="stage" aria-label="The picture">
+      {start ? (
+        <Tabs className="stage-tabs" selectedKey={stage} onSelectionChange={(key) => setView({ stage: key as 'result' | 'canvas' })}>
+          <TabList aria-label="What to look at">
+            <Tab id="canvas">Canvas</Tab>
+            <Tab id="result">Result</Tab>
+          </TabList>
+          <TabPanel id="canvas"><Canvas start={start} /></TabPanel>
+          <TabPanel id="result" className="easel"><Result /></TabPanel>
+        </Tabs>
+      ) : (
+        <div className="easel"><Result /></div>
+      )}
+      <Recent />
+    </section>
+  )
+}

@@ -1,0 +1,29 @@
+import react from '@vitejs/plugin-react'
+import { defineConfig } from 'vite'
+
+import { sourcesDigest } from './sources.ts'
+
+const API = process.env.IMPASTO_SERVER ?? 'http://127.0.0.1:7860'
+
+export default defineConfig({
+  plugins: [
+    react(),
+    {
+      // What tests/studio/test_page.py compares, so that nobody ships a page that is not built from these sources.
+      name: 'sources-digest',
+      generateBundle() {
+        this.emitFile({ type: 'asset', fileName: 'sources.sha256', source: sourcesDigest() + '\n' })
+      },
+    },
+  ],
+  build: {
+    outDir: '../src/impasto/studio/page',
+    emptyOutDir: true,
+    target: ['chrome115', 'firefox115', 'safari16.4'],
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+    chunkSizeWarningLimit: 700,
+  },
+  server: { port: 5173, strictPort: true, proxy: { '/api': API } },
+})
