@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -152,7 +153,9 @@ def test_what_was_changed_is_said(signed: Signed, maker: Identity, tampering: st
     assert found & wrong
     if tampering not in ("statement", "claim"):
         assert found == wrong
-    if "pixels" not in wrong:
+    if "signature" in wrong:
+        assert not {"recipe", "pixels"} & states(report).keys()  # such credentials say nothing of them
+    elif "pixels" not in wrong:
         assert states(report)["pixels"] == "holds"
 
 
@@ -226,24 +229,45 @@ def test_an_edit_of_a_picture_that_was_changed(signed: Signed, maker: Identity) 
     assert {finding.about for finding in bad.of("changed")} == {"sources"}
 
 
-def test_a_picture_of_another_program(tmp_path: Path, maker: Identity) -> None:
-    """Signed by c2pa as a camera would, without a word of ours in it."""
-    import c2pa
-
-    plain = io.BytesIO()
-    image().save(plain, "PNG")
+def test_a_picture_of_another_program(other: Callable[..., Path], maker: Identity) -> None:
     camera = {"action": "c2pa.created", "digitalSourceType": f"{credentials.SOURCE_TYPES}digitalCapture"}
-    statement = {
-        "claim_generator_info": [{"name": "Camera", "version": "7"}],
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [camera]}}],
-    }
-    info = c2pa.C2paSignerInfo("es256", maker.certificates.encode(), maker.key.encode(), None)
-    with c2pa.Signer.from_info(info) as signer, (tmp_path / "photo.png").open("w+b") as file:
-        c2pa.Builder(statement).sign(signer, "image/png", plain, file)
-    report = picture(tmp_path / "photo.png", maker.root)
+    path = other({"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [camera]}}]})
+    report = picture(path, maker.root)
     assert report.state == "holds"
     assert ("is", "taken by a camera") in report.says
     assert ("program", "Camera 7") in report.says
+
+
+@pytest.fixture
+def other(tmp_path: Path, maker: Identity) -> Callable[..., Path]:
+    """Sign as another program would, with nothing of ours in it: (statement, how) -> path."""
+    import c2pa
+
+    def make(statement: dict[str, object], how: Callable[[c2pa.Builder], None] = lambda _: None) -> Path:
+        plain = io.BytesIO()
+        image().save(plain, "PNG")
+        info = c2pa.C2paSignerInfo("es256", maker.certificates.encode(), maker.key.encode(), None)
+        builder = c2pa.Builder({"claim_generator_info": [{"name": "Camera", "version": "7"}], **statement})
+        how(builder)
+        with c2pa.Signer.from_info(info) as signer, (tmp_path / "photo.png").open("w+b") as file:
+            builder.sign(signer, "image/png", plain, file)
+        return tmp_path / "photo.png"
+
+    return make
+
+
+def test_credentials_that_are_elsewhere_are_not_fetched(other: Callable[..., Path], maker: Identity) -> None:
+    made = {"action": "c2pa.created", "digitalSourceType": credentials.CREATED}
+
+    def away(builder: Any) -> None:
+        builder.set_no_embed()
+        builder.set_remote_url("http://127.0.0.1:9/manifest")
+
+    report = picture(
+        other({"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [made]}}]}, away), maker.root
+    )
+    assert report.state == "unknown"
+    assert "nothing is fetched" in report.findings[0].text
 
 
 def test_a_statement_under_our_name_that_we_never_wrote(tmp_path: Path, maker: Identity) -> None:

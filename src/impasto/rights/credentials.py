@@ -51,6 +51,10 @@ OFFLINE: Mapping[str, Any] = {
 """Settings of c2pa for all that is done here."""
 
 
+class RemoteCredentials(CredentialError):
+    """The file says where its credentials are, which is elsewhere; nothing is fetched."""
+
+
 class Generation(Frozen):
     """What our assertion says, all of it digests: they bind what the file tells without telling it.
 
@@ -307,6 +311,12 @@ class Credentials:
         return {str(status.get("code")) for status in results.get(kind, [])}
 
     @property
+    def signature_fits(self) -> bool:
+        """Whether these are the credentials that were signed."""
+        broken = ("claimSignature.m", "claim.")
+        return "claimSignature.validated" in self.held and not any(code.startswith(broken) for code in self.failed)
+
+    @property
     def failed_of_sources(self) -> set[str]:
         """C2PA's codes of what was found not to hold of the credentials of the pictures it was made from."""
         deltas = self.store.get("validation_results", {}).get("ingredientDeltas") or []
@@ -325,6 +335,7 @@ def read(path: Path, trust: str = "") -> Credentials | None:
 
     Raises:
         NotFound: no such file.
+        RemoteCredentials: they are not in the file.
         CredentialError: the file or the credentials in it are damaged beyond reading.
     """
     import c2pa
@@ -340,6 +351,8 @@ def read(path: Path, trust: str = "") -> Credentials | None:
     except c2pa.C2paError.ManifestNotFound:
         return None
     except c2pa.C2paError as error:
+        if "must fetch remote manifests" in str(error):
+            raise RemoteCredentials(f"Its credentials are elsewhere, and nothing is fetched: {error}") from error
         raise CredentialError(f"The credentials of {path} cannot be read: {error}") from error
     except OSError as error:
         raise NotFound(f"Cannot read {path}: {error.strerror or error}.") from error

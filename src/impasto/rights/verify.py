@@ -13,7 +13,7 @@ from impasto.pictures import formats
 from impasto.pictures.origin import Commitment, pixels_digest
 from impasto.recipe import Recipe
 from impasto.rights import credentials
-from impasto.rights.credentials import Credentials, Generation
+from impasto.rights.credentials import Credentials, Generation, RemoteCredentials
 from impasto.schema import bytes_digest
 
 State = Literal["holds", "changed", "unknown"]
@@ -107,16 +107,17 @@ def picture(path: Path, trust: str = "", kept: Commitment | None = None) -> Repo
     try:
         found = credentials.read(path, trust)
         generation = found.generation if found else None
+    except RemoteCredentials as error:
+        return Report("a picture whose credentials are elsewhere", (Finding("credentials", "unknown", str(error)),))
     except CredentialError as error:
-        damaged = Finding(
-            "credentials", "changed", f"The file is damaged, or cut short, or its credentials are: {error}"
-        )
+        damaged = Finding("credentials", "changed", f"The file or its credentials are damaged or cut short: {error}")
         return Report("a damaged file", (damaged,))
     texts, unread = _texts(path)
     if found is None:
         return Report("a picture without credentials", tuple(_without(texts, unread)), tuple(_told(texts)))
     findings = [*_of_manifest(found), *_of_sources(found)]
-    if generation:
+    if generation and found.signature_fits:
+        # Without a signature that fits, our own statement is anybody's.
         findings += _of_generation(generation, texts, path, kept, intact="assertion.dataHash.match" in found.held)
     return Report("a picture with credentials", tuple(findings), tuple(_said(found, generation, texts)))
 
@@ -156,22 +157,28 @@ def _recipe_reads(text: str) -> Iterator[Finding]:
 def _of_manifest(found: Credentials) -> Iterator[Finding]:
     """Look at what any credentials promise, whoever made them."""
     failed, held = found.failed, found.held
-    bad = sorted(code for code in failed if code.endswith(("Hash.mismatch", "Hash.malformed")))
-    if any(code.startswith(("claimSignature.m", "claim.")) for code in failed):
-        yield Finding("signature", "changed", "The signature does not fit: the credentials were changed.")
-    else:
-        yield Finding("signature", "holds", "The signature fits what was signed.")
+    if not found.signature_fits:
+        yield Finding("signature", "changed", "The signature does not fit: the credentials were changed, or made up.")
+        yield Finding("file", "unknown", "What such credentials say of the file counts for nothing.")
+        return
+    yield Finding("signature", "holds", "The signature fits what was signed.")
     yield _signer(found)
     if any(code.startswith("assertion.hashedURI") or code == "assertion.missing" for code in failed):
         yield Finding("statements", "changed", "Statements in the credentials were changed or removed.")
+    bad = sorted(code for code in failed if code.endswith(("Hash.mismatch", "Hash.malformed")))
     if bad:
         yield Finding("file", "changed", f"The file was changed after it was signed ({', '.join(bad)}).")
     elif any(code.endswith("Hash.match") for code in held):
         yield Finding("file", "holds", "Nothing in the file was changed since it was signed.")
     else:
         yield Finding("file", "unknown", "The credentials do not say what file they belong to.")
-    others = sorted(code for code in failed if not code.startswith(SAID_ELSEWHERE) and code not in bad)
-    yield from (Finding("statements", "changed", f"The credentials are not in order: {code}.") for code in others)
+    for code in sorted(code for code in failed if not code.startswith(SAID_ELSEWHERE) and code not in bad):
+        if code.endswith(".untrusted"):
+            yield Finding(
+                "others", "unknown", f"Others who signed parts of the credentials are not known here ({code})."
+            )
+        else:
+            yield Finding("statements", "changed", f"The credentials are not in order: {code}.")
 
 
 def _signer(found: Credentials) -> Finding:
@@ -256,6 +263,9 @@ def _pixels(wanted: str, path: Path) -> Finding:
 
 
 def _said(found: Credentials, generation: Generation | None, texts: dict[str, str]) -> Iterator[tuple[str, str]]:
+    if not found.signature_fits:
+        yield from _told(texts)
+        return
     kinds = [str(action["digitalSourceType"]) for action in found.actions if action.get("digitalSourceType")]
     for kind in dict.fromkeys(kinds):
         name = kind.rpartition("/")[2]
