@@ -1,0 +1,224 @@
+"""What a server offers to make pictures with: models, known from their files without being loaded."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from impasto.corpus.attribution import by_maker
+from impasto.corpus.store import MANIFEST, Corpus
+from impasto.errors import ImpastoError, InvalidInput, NotFound
+from impasto.models.clip import CLIPTextEncoder
+from impasto.models.unet import UNet
+from impasto.models.vae import AutoencoderKL
+from impasto.pipeline.loading import DTYPES, NAMES, PACKAGED, find_device
+from impasto.pipeline.model import Model
+from impasto.schema import Digest
+from impasto.weights.checkpoint import Checkpoint
+from impasto.weights.detect import open_model
+from impasto.weights.layouts import ldm
+from impasto.weights.load import LoadedModel
+from impasto.weights.store import find
+
+SHORT = 10
+
+
+class ModelInfo(BaseModel):
+    """A model that is offered.
+
+    Attributes:
+        id: by which to ask for it.
+        name: what people call it.
+        digest: identity of its weights and configuration.
+        short_hash: beginning of that, as people quote it.
+        family: what its networks are.
+        prediction: what its UNet predicts.
+        resolution: side of its pictures in pixels.
+        licence: SPDX identifier or expression, where the model says so.
+        size_bytes: of its files of weights.
+        inpaints: whether it fills in parts of a picture and does nothing else.
+        has_corpus: whether it is known what it learned from.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    digest: Digest
+    short_hash: str
+    family: str
+    prediction: str
+    resolution: int
+    licence: str | None
+    size_bytes: int
+    inpaints: bool
+    has_corpus: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Offered:
+    """A model that is offered, and how to get at it.
+
+    Attributes:
+        info: what people are told.
+        path: of its files.
+        checkpoint: what they hold.
+        paper: it without its weights: writes recipes and checks them, and cannot make a picture.
+    """
+
+    info: ModelInfo
+    path: Path
+    checkpoint: Checkpoint
+    paper: Model
+
+    @cached_property
+    def origin(self) -> dict[str, Any]:
+        """What it was made from: receipt, corpus, parents."""
+        receipt = self.checkpoint.receipt
+        return {
+            "receipt": receipt and receipt.plain(),
+            "corpus": _corpus(self.path),
+            "parents": [parent.plain() for parent in receipt.parents] if receipt else [],
+        }
+
+
+class Shelf:
+    """The models of a server, by id; the first is the default."""
+
+    def __init__(self, models: Sequence[str], device: str = "cpu", dtype: str | None = None) -> None:
+        """Open `models`, names or paths; reads all of their weights once, for the digests.
+
+        Raises:
+            NotFound, WeightsError: one of them cannot be used.
+            InvalidInput: there are none.
+        """
+        if not models:
+            raise InvalidInput("A server needs at least one model. Name it: --model PATH.")
+        self._models: dict[str, Offered] = {}
+        for name in models:
+            found = _offered(name, device, dtype, taken=self._models)
+            self._models[found.info.id] = found
+
+    def __iter__(self) -> Any:
+        return iter(self._models.values())
+
+    @property
+    def default(self) -> Offered:
+        """The first one."""
+        return next(iter(self._models.values()))
+
+    def find(self, name: str | None) -> Offered:
+        """Return the model called `name`: its id, name, digest, or a beginning of that of 8 digits or more.
+
+        Raises:
+            NotFound: there is none; lists those there are.
+        """
+        if name is None:
+            return self.default
+        if name in self._models:
+            return self._models[name]
+        hexes = name.removeprefix("sha256:").lower()
+        for model in self:
+            its = model.info.digest.removeprefix("sha256:")
+            if name == model.info.name or (len(hexes) >= 8 and its.startswith(hexes)):
+                return model
+        raise NotFound.among("model", name[:100], self._models)
+
+    def by_digest(self, digest: str) -> Offered:
+        """Return the model with this digest.
+
+        Raises:
+            NotFound: it is no longer offered.
+        """
+        for model in self:
+            if model.info.digest == digest:
+                return model
+        raise NotFound(f"The model {digest} is not offered by this server any more.")
+
+
+def _offered(name: str, device: str, dtype: str | None, taken: dict[str, Offered]) -> Offered:
+    path = find(name, "model", {packaged: PACKAGED / packaged for packaged in NAMES}).resolve()
+    checkpoint = open_model(path)
+    paper = on_paper(checkpoint, device, dtype)
+    return Offered(_info(checkpoint, path, taken), path, checkpoint, paper)
+
+
+def on_paper(checkpoint: Checkpoint, device: str = "cpu", dtype: str | None = None) -> Model:
+    """Return the model of `checkpoint` with networks of the right shapes that have no weights and take no memory."""
+    spec = checkpoint.spec
+    number_format = _dtype(checkpoint, device, dtype)
+    with torch.device("meta"):
+        text_encoder, unet, vae = CLIPTextEncoder(spec.text), UNet(spec.unet), AutoencoderKL(spec.vae)
+    for network in (text_encoder, unet, vae):
+        network.to(number_format)
+    return Model(LoadedModel(spec, checkpoint.tokenizer, text_encoder, unet, vae, checkpoint), checkpoint.about)
+
+
+def _dtype(checkpoint: Checkpoint, device: str, dtype: str | None) -> torch.dtype:
+    """Return the number format that loading gives; see `impasto.load`."""
+    if dtype:
+        return DTYPES[dtype]
+    if find_device(device).type == "cpu":
+        return torch.float32
+    unet = checkpoint.components["unet"]
+    return unet.file.entries[next(iter(unet.names.values()))].dtype
+
+
+def _info(checkpoint: Checkpoint, path: Path, taken: dict[str, Offered]) -> ModelInfo:
+    spec, name, digest = checkpoint.spec, checkpoint.about.name, checkpoint.digest
+    short = digest.removeprefix("sha256:")[:SHORT]
+    id_ = re.sub(r"[^\w.-]+", "-", name).strip("-.") or short
+    files = {file for part in checkpoint.components.values() for file in part.file.paths}
+    return ModelInfo(
+        id=id_ if id_ not in taken else f"{id_}-{short}",
+        name=name,
+        digest=digest,
+        short_hash=short,
+        family=ldm.architecture(spec),
+        prediction=spec.prediction,
+        resolution=spec.resolution,
+        licence=checkpoint.receipt.licence if checkpoint.receipt else None,
+        size_bytes=sum(file.stat().st_size for file in files),
+        inpaints=spec.unet.in_channels == 2 * spec.vae.latent_channels + 1,
+        has_corpus=(path / "corpus" / MANIFEST).is_file(),
+    )
+
+
+def _corpus(path: Path) -> dict[str, Any] | None:
+    folder = path / "corpus"
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        corpus = Corpus.open(folder)
+    except ImpastoError as error:
+        raise InvalidInput("What this model learned from cannot be read: its manifest is damaged.") from error
+    licences = Counter(row.licence.spdx for row in corpus.rows)
+    makers: dict[tuple[str, str | None], dict[str, Any]] = {}
+    consents: dict[tuple[str, str | None], Counter[str]] = {}
+    for row in corpus.rows:
+        consents.setdefault((row.maker.name, row.maker.uri), Counter())[row.consent.basis] += 1
+    for credit in by_maker(corpus.rows):
+        key = (credit.maker.name, credit.maker.uri)
+        entry = makers.setdefault(key, {"name": key[0], "uri": key[1], "rows": 0, "licences": [], "collections": {}})
+        entry["rows"] += credit.works
+        if credit.licence.spdx not in entry["licences"]:
+            entry["licences"].append(credit.licence.spdx)
+        entry["collections"] = dict(Counter(entry["collections"]) + Counter(credit.collections))
+        entry["consent"] = dict(consents[key])
+    return {
+        "name": corpus.manifest.name,
+        "root": corpus.manifest.root,
+        "rows": corpus.manifest.rows,
+        "refused": corpus.manifest.refused,
+        "licences": [{"licence": licence, "rows": rows} for licence, rows in licences.most_common()],
+        "makers": sorted(makers.values(), key=lambda maker: (-maker["rows"], maker["name"])),
+        "policy": corpus.policy.plain(),
+    }
