@@ -250,3 +250,18 @@ LAYOUTS: dict[str, Layout] = {
     ),
 }
 """Layouts that are written, by name. `diffusers` is one file, `peft` a folder."""
+
+FOUND = {
+    "kohya with blocks of Stable Diffusion's own names": r"lora_unet_(input_blocks|middle_block|output_blocks)_",
+    "kohya": r"lora_(unet|te|te1)_",
+    "PEFT": r"base_model\.model\.|.*\.lora_[AB]\.",
+    "diffusers of early 2023": r".*\.to_(q|k|v|out)_lora\.",
+    "diffusers": r".*\.lora(_linear_layer)?\.(down|up)\.",
+}
+"""(layout, in words) -> pattern of a name that only it has."""
+
+
+def layouts_of(names: Iterable[str]) -> list[str]:
+    """Return, in words, the layouts that `names` are of: usually one; files by diffusers mix theirs with PEFT's."""
+    firsts = {next((what for what, pattern in FOUND.items() if re.match(pattern, name)), None) for name in names}
+    return [what for what in FOUND if what in firsts]

@@ -37,6 +37,9 @@ CONFIG_KEY = "lora_adapter_metadata"
 
 T = TypeVar("T")
 
+MODEL_HASH, SPEC_HASH = "sshs_model_hash", "modelspec.hash_sha256"
+"""Where kohya and ModelSpec put the SHA-256 of a file's tensors."""
+
 MAX_NAME = 200  # characters of an adapter's name
 
 
@@ -86,6 +89,13 @@ class LowRank:
         named = {"down": self.down, "up": self.up, "mid": self.mid, "dora": self.dora}
         tensors = {role: tensor if tensor is None else function(tensor) for role, tensor in named.items()}
         return LowRank(alpha=self.alpha, **tensors)  # type: ignore[arg-type]  # None only where it was None
+
+    def plain(self) -> LowRank:
+        """Return this without a `mid`, which is multiplied into `down`: the same change of the same rank."""
+        if self.mid is None:
+            return self
+        down = torch.einsum("srhw,ri->sihw", self.mid, self.down.flatten(1))
+        return LowRank(down, self.up, self.alpha, None, self.dora)
 
     def entering(self, x: Tensor) -> Tensor:
         """Return the layer's input as the change is to see it: `x` itself."""
@@ -346,7 +356,8 @@ def write_adapter(
     if layout not in LAYOUTS:
         raise NotFound.among("layout", layout, LAYOUTS)
     row, metadata = LAYOUTS[layout], dict(adapter.metadata if metadata is None else metadata)
-    metadata.pop(CONFIG_KEY, None)
+    for key in (CONFIG_KEY, MODEL_HASH, SPEC_HASH):
+        metadata.pop(key, None)
     tensors = {part: _named(adapter, part, layout, dtype, unet or UNetConfig()) for part in adapter.parts}
     configs = {part: _config(layers) for part, layers in adapter.parts.items()}
     if row.folder:
@@ -357,7 +368,13 @@ def write_adapter(
     if row.configured:
         told = {f"{part}.{key}": value for part, config in configs.items() for key, value in config.items()}
         metadata |= {CONFIG_KEY: json.dumps(told, sort_keys=True), "format": "pt"}
-    files.save(path, {name: tensor for part in tensors.values() for name, tensor in part.items()}, metadata)
+    together = {name: tensor for part in tensors.values() for name, tensor in part.items()}
+    files.save(path, together, {**metadata, **_hash_keys(together, metadata)})
+
+
+def _hash_keys(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    sha256 = files.data_sha256(tensors)
+    return {MODEL_HASH: sha256, **({SPEC_HASH: f"0x{sha256}"} if "modelspec.architecture" in metadata else {})}
 
 
 def _named(adapter: Adapter, part: Part, layout: str, dtype: torch.dtype | None, unet: UNetConfig) -> dict[str, Tensor]:

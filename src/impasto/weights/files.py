@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import mmap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -282,12 +282,49 @@ def save(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str,
     Raises:
         InvalidInput: a name, dtype or metadata value that the format cannot carry.
     """
-    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # keeps every tensor aligned
-    header = _header(tensors, order, metadata or {})
+    for _ in saving(path, tensors, tensors.__getitem__, metadata):
+        pass
+
+
+def saving(
+    path: Path,
+    outlines: Mapping[str, torch.Tensor],
+    make: Callable[[str], torch.Tensor],
+    metadata: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Write a safetensors file of which only one tensor at a time is in memory; yield each name when it is written.
+
+    Args:
+        path: of the file, which is there whole when this has come to its end, and not before.
+        outlines: tensors of the right dtypes and shapes; on the meta device they take no memory.
+        make: (name) -> the tensor itself.
+        metadata: the file's own strings.
+
+    Raises:
+        InvalidInput: a name, dtype or metadata value that the format cannot carry.
+    """
+    order = _order(outlines)
+    header = _header(outlines, order, metadata or {})
     with written_whole(path) as temporary, temporary.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for name in order:
-            file.write(_content(tensors[name]))
+            file.write(_content(make(name)))
+            yield name
+
+
+def _order(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    return sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # keeps every tensor aligned
+
+
+def data_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 (64 hexadecimal digits) of what follows the header in the file that `save` writes of them.
+
+    Other programs tell adapters by it, since it stays when metadata change.
+    """
+    state = hashlib.sha256()
+    for name in _order(tensors):
+        state.update(_content(tensors[name]))
+    return state.hexdigest()
 
 
 def _header(tensors: Mapping[str, torch.Tensor], order: list[str], metadata: Mapping[str, str]) -> bytes:
