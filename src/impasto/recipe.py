@@ -8,7 +8,7 @@ knows which there are.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from typing_extensions import Self
@@ -25,9 +25,6 @@ MAX_SIDE = 8192
 SIDE_MULTIPLE = 8
 """Widths and heights are whole multiples of this; a model may ask for a larger multiple."""
 
-LATER = ("start", "mask", "extension", "hires", "variation", "seamless", "vae_tile")
-"""Fields that the first recipes did not have; left out of the canonical form when they are not set."""
-
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Prompt = Annotated[str, StringConstraints(max_length=20_000)]
 Strength = Annotated[float, Field(gt=0, le=1)]
@@ -35,14 +32,130 @@ Margin = Annotated[int, Field(ge=0, le=4096, multiple_of=8)]
 Counting = Literal["diffusers", "a1111", "exact"]
 Upscaler = Literal["latent", "latent-nearest", "latent-bicubic", "lanczos"]
 Side = Annotated[int, Field(ge=SIDE_MULTIPLE, le=MAX_SIDE, multiple_of=SIDE_MULTIPLE)]
+Weight = Annotated[float, Field(ge=-100, le=100)]
+Level = Annotated[float, Field(ge=0, le=1e6)]
+Emphasis = Literal["original", "no_norm", "comfy", "ignore", "none"]
+Rules = Literal["impasto", "a1111"]
+NoiseName = Literal["image", "a1111-cpu", "a1111-nv", "comfyui"]
 
 
-class AdapterUse(Frozen):
-    """An adapter applied to the model: which one, and how strongly."""
+class Grown(Frozen):
+    """Data that fields were added to; one that is not set is left out of its canonical form.
+
+    So what was written before keeps its digest, whichever version reads it.
+    """
+
+    LATER: ClassVar[tuple[str, ...]] = ()
+    """Fields that the first version did not have."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the data as JSON types, without what came later and is as if it had not come."""
+        data = super().plain()
+        unset = {key for key in self.LATER if getattr(self, key) == type(self).model_fields[key].default}
+        return {key: _plain(value, data[key]) for key, value in self if key not in unset}
+
+
+def _plain(value: Any, data: Any) -> Any:
+    if isinstance(value, Frozen):
+        return value.plain()
+    if isinstance(value, tuple):
+        return [_plain(part, its) for part, its in zip(value, data, strict=True)]
+    return data
+
+
+class AdapterUse(Grown):
+    """An adapter applied to the model: which one, and how strongly.
+
+    Attributes:
+        name: what people call it.
+        identity: digest of its file.
+        weight: of its changes to the networks.
+        text_encoder: weight of those to the text encoder, where it is another; otherwise None.
+        ranks: how many of its ranks to use; None for all.
+    """
+
+    LATER = ("text_encoder", "ranks")
 
     name: Name
     identity: Digest
-    weight: Annotated[float, Field(ge=-100, le=100)] = 1.0
+    weight: Weight = 1.0
+    text_encoder: Weight | None = None
+    ranks: Annotated[int, Field(ge=1, le=999_999)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said_once(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("text_encoder") == data.get("weight", 1.0):
+            return {**data, "text_encoder": None}
+        return data
+
+
+class EmbeddingUse(Frozen):
+    """An embedding (textual inversion) that a prompt names: which one was meant."""
+
+    name: Name
+    identity: Digest
+
+
+class SamplerOptions(Grown):
+    """How a sampler is to work, where that is not as usual; None leaves it so.
+
+    Attributes:
+        eta: how much of the noise to renew at each step.
+        s_noise: by how much to multiply what is renewed.
+        s_churn: how much noise to add before each step.
+        s_tmin: lowest noise level at which to.
+        s_tmax: highest noise level at which to.
+        order: of a multistep method.
+        solver: of `dpmpp_2m_sde`.
+        variant: of `unipc`.
+    """
+
+    eta: Annotated[float, Field(ge=0, le=10)] | None = None
+    s_noise: Annotated[float, Field(ge=0, le=10)] | None = None
+    s_churn: Annotated[float, Field(ge=0, le=1000)] | None = None
+    s_tmin: Level | None = None
+    s_tmax: Level | None = None
+    order: Annotated[int, Field(ge=1, le=8)] | None = None
+    solver: Literal["midpoint", "heun"] | None = None
+    variant: Literal["bh1", "bh2"] | None = None
+
+    LATER = ("eta", "s_noise", "s_churn", "s_tmin", "s_tmax", "order", "solver", "variant")
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not None, by name."""
+        return {key: value for key, value in self if value is not None}
+
+
+class GuidanceInterval(Frozen):
+    """The noise levels, in sigma, above `low` and up to `high` at which there is guidance; None means any."""
+
+    low: Level = 0.0
+    high: Level | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.high is not None and self.high <= self.low:
+            raise ValueError(f"guidance_interval from {self.low} to {self.high} is empty")
+        return self
+
+
+class Draw(Frozen):
+    """Which of the pictures that were drawn together this is, where their noise is drawn at once.
+
+    Attributes:
+        count: of those pictures.
+        row: of this one, from 0.
+    """
+
+    count: Annotated[int, Field(ge=1, le=1000)] = 1
+    row: Annotated[int, Field(ge=0, lt=1000)] = 0
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.row >= self.count:
+            raise ValueError(f"draw has no row {self.row} of {self.count}; the first is 0")
+        return self
 
 
 class FromPicture(Frozen):
@@ -90,7 +203,7 @@ class Extension(Frozen):
     bottom: Margin = 0
 
 
-class Hires(Frozen):
+class Hires(Grown):
     """A second pass at a larger size.
 
     Attributes:
@@ -101,7 +214,13 @@ class Hires(Frozen):
         steps: of the second pass, all of which are made; None for as many as the first.
         sampler: None for the first pass's.
         schedule: None for the first pass's.
+        sampler_options: of its own sampler; the first pass's sampler keeps its own.
+        discard_penultimate: as the recipe's, for its own sampler.
+        prompt: None for the first pass's.
+        negative_prompt: None for the first pass's.
     """
+
+    LATER = ("sampler_options", "discard_penultimate", "prompt", "negative_prompt")
 
     width: Side
     height: Side
@@ -110,6 +229,16 @@ class Hires(Frozen):
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     sampler: Name | None = None
     schedule: Name | None = None
+    sampler_options: SamplerOptions | None = None
+    discard_penultimate: bool = False
+    prompt: Prompt | None = None
+    negative_prompt: Prompt | None = None
+
+    @model_validator(mode="after")
+    def _options_have_a_sampler(self) -> Self:
+        if self.sampler is None and (self.sampler_options or self.discard_penultimate):
+            raise ValueError("hires.sampler_options and discard_penultimate are about a sampler of its own; name it")
+        return self
 
 
 class Variation(Frozen):
@@ -128,7 +257,7 @@ class Variation(Frozen):
     height: Side | None = None
 
 
-class Recipe(Frozen):
+class Recipe(Grown):
     """Everything that determines one picture.
 
     Attributes:
@@ -146,8 +275,8 @@ class Recipe(Frozen):
         height: in pixels, 8 to 8192, a multiple of 8.
         dtype: number format of the networks.
         noise: where noise comes from; `image` is one CPU generator a picture, started from its seed, as A1111's CPU
-            mode is; `a1111-nv` is what a CUDA device draws.
-        adapters: applied to the model, in this order.
+            mode is; `a1111-nv` is what a CUDA device draws; `comfyui` draws that of a whole batch at once.
+        adapters: applied to the model, in this order: all of them, those that the prompt calls too.
         start: a picture to begin with.
         mask: which part of that to paint.
         extension: what to add around it.
@@ -155,7 +284,27 @@ class Recipe(Frozen):
         variation: another seed to lean towards.
         seamless: axes along which the picture's ends meet.
         vae_tile: side in pixels of the tiles that the autoencoder works on, which takes less memory; None for none.
+        embeddings: that the prompts name; others that the model has are words to this recipe.
+        prompt_rules: how prompts are read, where programs differ: `prompts.grammar.RULES`.
+        emphasis: what a weight in a prompt does: `prompts.conditioning.EMPHASES`.
+        clip_skip: 1 for all layers of the text encoder, 2 to leave out the last, and so on: A1111's counting.
+        sampler_options: how the sampler is to work, where not as usual.
+        discard_penultimate: whether the schedule is one of one step more, without the last level above 0.
+        first_noise: `sigma` for a first noise of that level; `unit` for one of variance 1 in the network's own scale,
+            `sqrt(1 + sigma^2)`. None is `unit` for ddim and `sigma` otherwise.
+        guidance_rescale: how far, 0 to 1, guidance keeps the spread of the prompt's own prediction.
+        guidance_interval: of noise levels; elsewhere the prompt alone counts.
+        draw: which picture of a batch it is, for noise that is drawn for all of them at once.
+        noise_delta: what is added to the seed for the noise of the steps: A1111's ENSD.
+        zero_snr: stretch the model's noise levels until the last hides the picture (zero terminal SNR); the last
+            level is that of the program named.
     """
+
+    LATER = (
+        *("start", "mask", "extension", "hires", "variation", "seamless", "vae_tile"),
+        *("embeddings", "prompt_rules", "emphasis", "clip_skip", "sampler_options", "discard_penultimate"),
+        *("first_noise", "guidance_rescale", "guidance_interval", "draw", "noise_delta", "zero_snr"),
+    )
 
     format: Literal["impasto-recipe/1"] = "impasto-recipe/1"
     model_name: Name
@@ -170,7 +319,7 @@ class Recipe(Frozen):
     width: Side
     height: Side
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    noise: Literal["image", "a1111-cpu", "a1111-nv"] = "image"
+    noise: NoiseName = "image"
     adapters: tuple[AdapterUse, ...] = ()
     start: FromPicture | None = None
     mask: Mask | None = None
@@ -179,6 +328,18 @@ class Recipe(Frozen):
     variation: Variation | None = None
     seamless: Literal["x", "y", "xy"] | None = None
     vae_tile: Annotated[int, Field(ge=64, le=MAX_SIDE, multiple_of=64)] | None = None
+    embeddings: tuple[EmbeddingUse, ...] = ()
+    prompt_rules: Rules = "impasto"
+    emphasis: Emphasis = "original"
+    clip_skip: Annotated[int, Field(ge=1, le=100)] = 1
+    sampler_options: SamplerOptions | None = None
+    discard_penultimate: bool = False
+    first_noise: Literal["sigma", "unit"] | None = None
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
+    guidance_interval: GuidanceInterval | None = None
+    draw: Draw | None = None
+    noise_delta: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
+    zero_snr: Literal["diffusers", "a1111"] | None = None
 
     @field_validator("seed", "steps", "width", "height", mode="before")
     @classmethod
@@ -196,15 +357,11 @@ class Recipe(Frozen):
             raise ValueError("mask needs an image, unless there is an extension to paint")
         if self.hires and self.mask:
             raise ValueError("hires and mask do not go together: paint first, enlarge then")
+        if self.draw and self.noise != "comfyui":
+            raise ValueError("draw is about noise that is drawn for several pictures at once: that of comfyui")
+        if self.noise == "comfyui" and (self.variation or self.noise_delta):
+            raise ValueError("variation and noise_delta do not go with the noise of comfyui, which has neither")
         return self
-
-    def plain(self) -> dict[str, Any]:
-        """Return the data as JSON types, without what came to this format later and is not set.
-
-        So a recipe keeps its digest, whichever version reads it.
-        """
-        data = super().plain()
-        return {key: value for key, value in data.items() if value is not None or key not in LATER}
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "The recipe") -> Recipe:

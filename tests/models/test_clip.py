@@ -56,3 +56,13 @@ def test_refuses_more_tokens_than_positions() -> None:
 def test_refuses_heads_that_do_not_divide_the_width() -> None:
     with pytest.raises(InvalidInput, match="num_attention_heads 3 must divide hidden_size 8"):
         CLIPTextConfig.parse({**TINY.plain(), "num_attention_heads": 3}, "config.json")
+
+
+@torch.inference_mode()
+def test_ids_below_zero_stand_for_given_vectors() -> None:
+    encoder = CLIPTextEncoder(TINY)
+    words = encoder(torch.tensor([[1, 2, 3]]))
+    table = encoder.embeddings.token_embedding.weight
+    vectors = torch.stack([table[3], table[2]])
+    assert torch.equal(encoder(torch.tensor([[1, -2, -1]]), vectors=vectors), words)
+    assert torch.equal(encoder(torch.tensor([[1, 2, 3]]), vectors=vectors[:0]), words)

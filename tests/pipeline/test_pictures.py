@@ -45,6 +45,40 @@ def array(picture: Picture | Image.Image) -> np.ndarray:
     return np.asarray(picture.image if isinstance(picture, Picture) else picture).astype(int)
 
 
+def test_every_choice_about_how_changes_the_picture(model: Model) -> None:
+    prompt = "a (red:1.4) fox at 3:2 [and:an owl:0.5] "
+    base: dict[str, Any] = {"prompt": prompt, "sampler": "dpmpp_2m_sde", "width": 32, "height": 32, "seed": 1}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"clip_skip": 2},
+        {"emphasis": "no_norm"},
+        {"emphasis": "comfy"},
+        {"emphasis": "ignore"},
+        {"emphasis": "none"},
+        {"prompt_rules": "a1111"},
+        {"sampler_options": {"eta": 0.5}},
+        {"sampler_options": {"s_noise": 1.1}},
+        {"sampler_options": {"solver": "heun"}},
+        {"discard_penultimate": True},
+        {"first_noise": "unit"},
+        {"guidance_rescale": 0.7},
+        {"guidance_interval": {"low": 1.0}},
+        {"guidance_interval": {"low": 0.0, "high": 1.0}},
+        {"noise": "comfyui"},
+        {"noise": "comfyui", "draw": {"count": 3, "row": 1}},
+        {"noise_delta": 31337},
+        {"zero_snr": "diffusers"},
+        {"zero_snr": "a1111"},
+        {"hires": {"width": 48, "height": 32}},
+        {"hires": {"width": 48, "height": 32, "prompt": "an owl"}},
+        {"hires": {"width": 48, "height": 32, "negative_prompt": "an owl"}},
+        {"hires": {"width": 48, "height": 32, "sampler": "dpmpp_2m_sde", "sampler_options": {"eta": 0}}},
+        {"hires": {"width": 48, "height": 32, "sampler": "dpmpp_2m_sde", "discard_penultimate": True}},
+    ]
+    made = [model.generate(**{**base, **change})[0].image.tobytes() for change in changes]
+    assert len(set(made)) == len(changes)
+
+
 def test_every_choice_changes_the_picture_and_none_the_next_one(model: Model) -> None:
     other = Image.new("RGB", (64, 64), "red")
     base = {"start": START, "mask": PAINT}

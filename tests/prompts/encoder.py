@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 
 import torch
-from torch import Tensor
 
 from impasto.models.clip import CLIPTextConfig, CLIPTextEncoder
 from impasto.models.tokenizer import CLIPTokenizer
-from impasto.prompts.conditioning import Encode
 
 LENGTH, WIDTH = 12, 16
 
@@ -35,17 +33,3 @@ def encoder() -> CLIPTextEncoder:
         for parameter in network.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.4)
     return network
-
-
-def encode_with(network: CLIPTextEncoder) -> Encode:
-    """Return `network` as a function that takes the vectors of embeddings too."""
-
-    def encode(ids: Tensor, skip: int, vectors: Tensor | None) -> Tensor:
-        tokens = network.embeddings.token_embedding(ids.clamp(min=0))
-        if vectors is not None:
-            tokens = torch.where((ids < 0)[..., None], vectors[(-1 - ids).clamp(min=0)], tokens)
-        x = tokens + network.embeddings.position_embedding.weight[: ids.shape[1]]
-        out: Tensor = network.final_layer_norm(network.encoder(x, skip))
-        return out
-
-    return encode

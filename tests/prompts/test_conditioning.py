@@ -10,13 +10,13 @@ from impasto.errors import InvalidInput, InvalidRecipe, NotFound
 from impasto.prompts.chunks import Chunker
 from impasto.prompts.conditioning import EMPHASES, Conditioner, Conditioning, Timed, stack
 from impasto.prompts.grammar import Run, parse
-from tests.prompts.encoder import LENGTH, WIDTH, encode_with, encoder, tokenizer
+from tests.prompts.encoder import LENGTH, WIDTH, encoder, tokenizer
 
 RUN = Run(10)
 
 
 def conditioner(emphasis: str = "original", skip: int = 0) -> Conditioner:
-    return Conditioner(encode_with(encoder()), Chunker(tokenizer(), LENGTH), emphasis=emphasis, skip=skip)
+    return Conditioner(encoder(), Chunker(tokenizer(), LENGTH), emphasis=emphasis, skip=skip)
 
 
 def context(text: str, emphasis: str = "original", skip: int = 0) -> Tensor:
@@ -102,7 +102,7 @@ def test_no_chunk_is_encoded_twice() -> None:
 
     def encode(ids: Tensor, skip: int, vectors: Tensor | None) -> Tensor:
         calls.append(ids)
-        return encode_with(encoder())(ids, skip, vectors)
+        return encoder()(ids, skip, vectors)
 
     conditioning = Conditioner(encode, Chunker(tokenizer(), LENGTH))(parse("[fox|owl] AND fox"), RUN)
     assert [ids.shape for ids in calls] == [(1, LENGTH)] * 2
@@ -115,7 +115,7 @@ def test_embeddings_take_the_places_of_their_vectors() -> None:
         "dog": encoder().embeddings.token_embedding.weight[tokenizer().encode("a")],
     }
     chunker = Chunker(tokenizer(), LENGTH, {name: len(vectors) for name, vectors in embeddings.items()})
-    words = Conditioner(encode_with(encoder()), chunker, stack(embeddings, WIDTH))
+    words = Conditioner(encoder(), chunker, stack(embeddings, WIDTH))
     ((_, tensor),) = words(parse("dog fox"), RUN).at(0)
     torch.testing.assert_close(tensor, plain("a fox"))
     ((_, other),) = words(parse("cat fox"), RUN).at(0)
@@ -123,7 +123,7 @@ def test_embeddings_take_the_places_of_their_vectors() -> None:
 
 
 def test_number_format_is_the_encoders() -> None:
-    half = Conditioner(lambda *inputs: encode_with(encoder())(*inputs).to(torch.bfloat16), Chunker(tokenizer(), LENGTH))
+    half = Conditioner(lambda *inputs: encoder()(*inputs).to(torch.bfloat16), Chunker(tokenizer(), LENGTH))
     ((_, tensor),) = half(parse("a (fox)"), RUN).at(0)
     assert tensor.dtype == torch.bfloat16
 

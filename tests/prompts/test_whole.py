@@ -17,7 +17,6 @@ from impasto.prompts.chunks import Chunker
 from impasto.prompts.composition import Composed
 from impasto.prompts.conditioning import Conditioner
 from impasto.prompts.grammar import Run, parse, parse_negative
-from tests.prompts.encoder import encode_with
 from tests.weights import tiny
 
 STEPS, SCALE = 4, 5.0
@@ -30,7 +29,7 @@ def denoiser() -> EpsDenoiser:
 
 def conditioner() -> Conditioner:
     networks = tiny.networks()
-    return Conditioner(encode_with(networks.text_encoder), Chunker(networks.tokenizer), emphasis="no_norm")
+    return Conditioner(networks.text_encoder, Chunker(networks.tokenizer), emphasis="no_norm")
 
 
 def sigmas() -> Tensor:

@@ -18,7 +18,7 @@ from impasto.prompts import emphasis
 from impasto.prompts.chunks import Chunker
 from impasto.prompts.conditioning import Conditioner, stack
 from impasto.prompts.grammar import Run, parse
-from tests.prompts.encoder import LENGTH, WIDTH, encode_with, encoder, tokenizer
+from tests.prompts.encoder import LENGTH, WIDTH, encoder, tokenizer
 
 TOLERANCE = 2e-5  # of the largest value
 EMBEDDINGS = {
@@ -131,7 +131,7 @@ def test_equals_an_independent_calculation(
     theirs: tuple[TransformersTokenizer, CLIPTextModel], pad_token: str, prompt: str, skip: int, mode: str
 ) -> None:
     chunker = Chunker(tokenizer(pad_token), LENGTH, {name: len(rows) for name, rows in EMBEDDINGS.items()})
-    ours = Conditioner(encode_with(encoder()), chunker, stack(EMBEDDINGS, WIDTH), mode, skip)(parse(prompt), Run(10))
+    ours = Conditioner(encoder(), chunker, stack(EMBEDDINGS, WIDTH), mode, skip)(parse(prompt), Run(10))
     got = np.concatenate([ours.at(step)[0][1].numpy() for step in range(10)])
     want = expected(theirs, PROMPTS[prompt], mode, skip)
     assert got.shape == want.shape

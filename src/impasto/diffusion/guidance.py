@@ -50,7 +50,7 @@ class Guided:
         """
         if self.scale == 1:
             return self.alone(x, sigma)
-        negative, positive = self.both(x, sigma)
+        positive, negative = self.both(x, sigma)
         return negative + self.scale * (positive - negative)
 
     def alone(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -58,10 +58,10 @@ class Guided:
         return self.denoiser(x, sigma, _each(self.context, len(x)))
 
     def both(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict x0 under `negative` and under `context`, in one call."""
+        """Predict x0 under `context` and under `negative`, in one call."""
         context = torch.cat([_each(self.negative, len(x)), _each(self.context, len(x))])
         negative, positive = self.denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), context).chunk(2)
-        return negative, positive
+        return positive, negative
 
 
 class Guidance(Protocol):
@@ -72,6 +72,17 @@ class Guidance(Protocol):
 
     def alone(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Predict x0 under the prompt only."""
+
+
+class TwoSided(Guidance, Protocol):
+    """Guidance whose two predictions can be had before they are combined: `Guided`, and `prompts.Composed`."""
+
+    @property
+    def scale(self) -> float:
+        """Of guidance; 1 is none."""
+
+    def both(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict x0 under the prompt and under the negative one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +100,7 @@ class Rescaled:
         InvalidInput: `phi` is out of range.
     """
 
-    guided: Guided
+    guided: TwoSided
     scalings: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
     phi: float = 0.7
 
@@ -102,7 +113,7 @@ class Rescaled:
         if self.guided.scale == 1 or self.phi == 0:
             return self.guided(x, sigma)
         c_skip, c_out, _ = (c.view(-1, *[1] * (x.ndim - 1)) for c in self.scalings(sigma))
-        negative, positive = ((x0 - c_skip * x) / c_out for x0 in self.guided.both(x, sigma))
+        positive, negative = ((x0 - c_skip * x) / c_out for x0 in self.guided.both(x, sigma))
         cfg = negative + self.guided.scale * (positive - negative)
         sigma_pos, sigma_cfg = (f.flatten(1).std(1).view(-1, *[1] * (x.ndim - 1)) for f in (positive, cfg))
         return c_skip * x + c_out * cfg * (self.phi * sigma_pos / sigma_cfg + 1 - self.phi)

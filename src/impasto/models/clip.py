@@ -56,9 +56,13 @@ class Embeddings(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Map (B, T) to (B, T, D)."""
-        return torch.add(self.token_embedding(ids), self.position_embedding.weight[: ids.shape[1]])
+    def forward(self, ids: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """Map (B, T) to (B, T, D); an id k below 0 stands for `vectors[-1 - k]`, of (N, D)."""
+        tokens = self.token_embedding(ids if vectors is None else ids.clamp(min=0))
+        if vectors is not None and (ids < 0).any():
+            others = vectors.to(tokens)[(-1 - ids).clamp(min=0)]  # (B, T, D)
+            tokens = torch.where((ids < 0)[..., None], others, tokens)
+        return torch.add(tokens, self.position_embedding.weight[: ids.shape[1]])
 
 
 class CausalAttention(nn.Module):
@@ -139,12 +143,14 @@ class CLIPTextEncoder(nn.Module):
         self.encoder = Encoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
-    def forward(self, ids: Tensor, skip: int = 0) -> Tensor:
+    def forward(self, ids: Tensor, skip: int = 0, vectors: Tensor | None = None) -> Tensor:
         """Return the encoded tokens, after the final norm.
 
         Args:
             ids: (B, T) int64, T at most `config.max_position_embeddings`.
             skip: how many of the last layers to leave out; "clip skip 2" of other programs is 1 here.
+            vectors: (N, `config.hidden_size`) of embeddings (textual inversion). An id k below 0 stands for
+                `vectors[-1 - k]` instead of a token of the vocabulary.
 
         Returns:
             (B, T, `config.hidden_size`).
@@ -157,5 +163,5 @@ class CLIPTextEncoder(nn.Module):
             raise InvalidInput(f"skip {skip} is not possible: the text encoder has {layers} layers. Use 0 to {layers}.")
         if ids.shape[1] > longest:
             raise InvalidInput(f"{ids.shape[1]} tokens are too many: the text encoder takes {longest} at a time.")
-        out: Tensor = self.final_layer_norm(self.encoder(self.embeddings(ids), skip))
+        out: Tensor = self.final_layer_norm(self.encoder(self.embeddings(ids, vectors), skip))
         return out

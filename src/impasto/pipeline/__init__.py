@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from impasto.pipeline.model import (
-    DTYPES,
-    NAMES,
-    REMEMBERED_TEXTS,
-    Model,
-    Picture,
-    Progress,
-    Words,
-    batches,
-    find_device,
-    load,
-    start,
-)
+from impasto.pipeline.loading import DTYPES, NAMES, find_device, load
+from impasto.pipeline.model import Model, batches
+from impasto.pipeline.picture import Picture, Progress
+from impasto.pipeline.words import REMEMBERED_TEXTS, Words
 
 __all__ = [
     "DTYPES",
@@ -27,5 +18,4 @@ __all__ = [
     "batches",
     "find_device",
     "load",
-    "start",
 ]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from impasto.diffusion.noise import NOISES, ImageNoise, Variation
-from impasto.errors import InvalidRecipe
-from impasto.recipe import Counting, Recipe
+from impasto.diffusion.noise import NOISES, BatchNoise, NoiseSource, Variation
+from impasto.pictures.canvas import Canvas, latent_mask
+from impasto.pipeline.latents import Latents, pixels
+from impasto.recipe import Draw, Recipe
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +24,15 @@ class Beginning:
         latents: (1, C, H, W) or (B, C, H, W), clean.
         paint: (1, 1, H, W), 1 where to paint and 0 where to keep `latents`; None to paint everywhere.
         seen: (1, 1 + C, H, W), what an inpainting model sees besides: the mask and the latents of what is not masked.
+        anew: whether nothing of the picture is left in the first noise.
     """
 
     latents: Tensor
     paint: Tensor | None = None
     seen: Tensor | None = None
+    anew: bool = False
 
-    def kept(self, denoise: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    def kept(self, denoise: Denoise) -> Denoise:
         """Return `denoise`, its x0 replaced by the picture's own where that is kept.
 
         A deterministic sampler then takes what is kept to `latents + sigma * noise` at every step, which is where
@@ -41,29 +44,57 @@ class Beginning:
         return lambda x, sigma: paint * denoise(x, sigma) + (1 - paint) * self.latents
 
 
-def remaining(levels: Callable[[int], Tensor], steps: int, strength: float, counting: Counting) -> Tensor:
-    """Return the sigmas of the steps that `strength` leaves of `steps`; see `FromPicture.counting`.
+def from_canvas(canvas: Canvas, recipes: Sequence[Recipe], latents: Latents, *, inpaints: bool) -> Beginning:
+    """Return the beginning that `canvas` is for `recipes`.
 
-    Raises:
-        InvalidRecipe: it leaves none.
+    Args:
+        canvas: what to paint on.
+        recipes: of the batch.
+        latents: of the model.
+        inpaints: whether the model sees the mask and what is not masked.
     """
-    below = min(strength, 0.999)
-    counts = {
-        "diffusers": (steps, min(int(steps * strength), steps)),
-        "a1111": (steps, int(below * steps) + 1),
-        "exact": (int(steps / below), steps),
-    }
-    total, run = counts[counting]
-    if not run:
-        raise InvalidRecipe(f"A strength of {strength} leaves none of {steps} steps. Use more of either.")
-    sigmas = levels(total)
-    return sigmas[max(len(sigmas) - 1 - run, 0) :]
+    recipe = recipes[0]
+    z = latents.of(pixels(canvas.image), recipe.vae_tile)
+    if canvas.mask is None:
+        return Beginning(z)
+    paint = torch.from_numpy(latent_mask(canvas.mask, latents.factor))[None, None].to(z.device)
+    if recipe.mask and recipe.mask.content in ("noise", "nothing"):
+        noise = noise_of(recipes, (z.shape[1], z.shape[2], z.shape[3]), latents.factor).initial().to(z.device)
+        z = (1 - paint) * z + paint * noise * (recipe.mask.content == "noise")
+    if not inpaints:
+        return Beginning(z, paint)
+    visible = pixels(canvas.image) * (1 - pixels(canvas.mask).add(1).div(2)[:, :1])  # 0 is grey
+    seen = torch.cat([paint, latents.of(visible, recipe.vae_tile)], dim=1)
+    return Beginning(z, paint, seen, anew=recipe.start is not None and recipe.start.strength == 1)
 
 
-def noise_of(recipes: Sequence[Recipe], shape: tuple[int, int, int], factor: int) -> ImageNoise:
+def noise_of(recipes: Sequence[Recipe], shape: tuple[int, int, int], factor: int) -> NoiseSource:
     """Return the noise (B, C, H, W) that the `recipes` name, varied as they say; `factor` is pixels a latent."""
+    first = recipes[0]
+    if first.noise == "comfyui":
+        return Rows([_drawn(recipe, shape) for recipe in recipes])
     variations = [_variation(recipe, factor) for recipe in recipes]
-    return NOISES[recipes[0].noise]([recipe.seed for recipe in recipes], shape, variations)
+    return NOISES[first.noise]([recipe.seed for recipe in recipes], shape, variations, first.noise_delta)
+
+
+class Rows(NoiseSource):
+    """Several sources as one, whose pictures are theirs one after the other."""
+
+    def __init__(self, sources: Sequence[NoiseSource]) -> None:
+        self._sources = sources
+
+    def initial(self) -> Tensor:
+        """Return (B, C, H, W) float32 on the CPU, the noise that sampling starts from; to be asked for first."""
+        return torch.cat([source.initial() for source in self._sources])
+
+    def __call__(self, sigma: float, sigma_next: float) -> Tensor:
+        """Return (B, C, H, W) float32 on the CPU, fresh noise for the step from `sigma` to `sigma_next`."""
+        return torch.cat([source(sigma, sigma_next) for source in self._sources])
+
+
+def _drawn(recipe: Recipe, shape: tuple[int, int, int]) -> BatchNoise:
+    draw = recipe.draw or Draw()
+    return BatchNoise(recipe.seed, shape, draw.count, [draw.row])
 
 
 def _variation(recipe: Recipe, factor: int) -> Variation | None:
@@ -72,9 +103,3 @@ def _variation(recipe: Recipe, factor: int) -> Variation | None:
         return None
     size = (given.height // factor, given.width // factor) if given.width and given.height else None
     return Variation(given.seed, given.strength, size)
-
-
-def pixels(image: Image.Image) -> Tensor:
-    """Return (1, 3, H, W) float32 in [-1, 1]."""
-    levels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float32))
-    return (levels / 127.5 - 1).permute(2, 0, 1)[None]

@@ -17,7 +17,8 @@ from impasto.pictures import formats, infotext
 from impasto.pictures.compare import Difference, difference
 from impasto.pictures.metadata import Said
 from impasto.pictures.origin import Commitment, Origin, pixels_digest
-from impasto.pipeline.model import Model, Picture
+from impasto.pipeline.model import Model
+from impasto.pipeline.picture import Picture
 from impasto.recipe import Recipe
 
 LOSSY = (".jpg", ".jpeg")

@@ -54,11 +54,22 @@ class Composed:
         Raises:
             InvalidInput: there are several prompts, but not one a picture.
         """
+        return self._guided(x, sigma, self.scale)
+
+    def alone(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Predict x0 (B, C, H, W) as without guidance: as with a scale of 1.
+
+        Raises:
+            InvalidInput: there are several prompts, but not one a picture.
+        """
+        return self._guided(x, sigma, 1.0)
+
+    def _guided(self, x: Tensor, sigma: Tensor, scale: float) -> Tensor:
         clauses = self._clauses(self.prompts, x, sigma)
-        if all(self.scale * sum(weight for weight, _ in own) == 1 for own in clauses):
-            return self.scale * _sums(clauses, self._predict(x, sigma, clauses))
+        if all(scale * sum(weight for weight, _ in own) == 1 for own in clauses):
+            return scale * _sums(clauses, self._predict(x, sigma, clauses))
         x0, x0_negative = self.both(x, sigma)
-        return x0_negative + self.scale * (x0 - x0_negative)
+        return x0_negative + scale * (x0 - x0_negative)
 
     def both(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return x0 for the prompts with their clauses composed, and x0 for the negatives, for guidance to combine.

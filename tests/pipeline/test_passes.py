@@ -1,4 +1,4 @@
-"""What sampling begins with."""
+"""How much of a schedule is left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from impasto.errors import InvalidRecipe
-from impasto.pipeline.beginnings import remaining
+from impasto.pipeline.passes import remaining
 
 
 def levels(steps: int) -> torch.Tensor:

@@ -1,0 +1,61 @@
+"""A model by its name or path, on a device."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from impasto.errors import InvalidInput, NotFound
+from impasto.pipeline.model import Model
+from impasto.weights.detect import Choices
+from impasto.weights.load import load_model
+from impasto.weights.store import Kind, find
+
+PACKAGED = Path(__file__).parents[1]
+NAMES = ("glyph",)
+"""Models that come with Impasto, each a folder in the package."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Number formats of networks, as recipes name them."""
+
+
+def load(
+    model: str | os.PathLike[str] = "glyph",
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    vae: str | os.PathLike[str] | None = None,
+    ema: bool = False,
+) -> Model:
+    """Load a model; see `impasto.load`."""
+    device = find_device(device)
+    dtype = torch.float32 if dtype is None and device.type == "cpu" else dtype
+    loaded = load_model(_place(model), dtype, device, Choices(ema=ema, vae=_place(vae, "vae") if vae else None))
+    return Model(loaded, loaded.checkpoint.about)
+
+
+def find_device(name: torch.device | str) -> torch.device:
+    """Return the device called `name`; `auto` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        InvalidInput: torch has no such device, or not on this machine.
+    """
+    kinds = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = [kind for kind, available in kinds.items() if available]
+    try:
+        device = torch.device(there[0] if name == "auto" else name)
+    except RuntimeError:
+        device = None
+    if device is None or not kinds.get(device.type, True):
+        raise InvalidInput(f"There is no device {str(name)!r} here. Choose one of: auto, {', '.join(there)}.")
+    return device
+
+
+def _place(model: str | os.PathLike[str], kind: Kind = "model") -> Path:
+    if not isinstance(model, str):
+        return Path(model)
+    if model in NAMES and kind == "model" and not (PACKAGED / model).is_dir():
+        raise NotFound(f"The model {model!r} is not in this installation. Give the path of a model.")
+    return find(model, kind, {name: PACKAGED / name for name in NAMES} if kind == "model" else None)
