@@ -5,7 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 from typing_extensions import Self
 
 from impasto.schema import Digest, Frozen, digest
@@ -34,13 +41,21 @@ class CorpusUse(Frozen):
         root: Merkle root of the corpus.
         selection: Merkle root over the rows that were used.
         rows: how many those are.
-        policy: digest of the policy that admitted them.
+        policy: digest of the policy that admitted them, or of what a person stated about them.
+        bases: how many of them are used by which right, by consent basis; left out of the canonical form where it is
+            not known, as in the first receipts.
     """
 
     root: Digest
     selection: Digest
     rows: Annotated[int, Field(ge=0)]
     policy: Digest
+    bases: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_known(self, plain: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        data: dict[str, JsonValue] = plain(self)
+        return {key: value for key, value in data.items() if key != "bases" or value}
 
 
 class PlanUse(Frozen):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from impasto.training.optim import OPTIMISERS, Muon, learning_rate, orthogonalised
+from impasto.training.optim import alike, OPTIMISERS, Muon, learning_rate, orthogonalised
 from impasto.training.plans import OptimiserPlan
 
 
@@ -86,10 +86,12 @@ def test_every_optimiser_goes_down(name: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
-    optimiser = OPTIMISERS[name](net, OptimiserPlan.parse({"name": name, "learning_rate": 0.01}, "plan"))
+    rate = 1.0 if name == "prodigy" else 0.01
+    plan = OptimiserPlan.parse({"name": name, "learning_rate": rate, "warmup": 0}, "plan")
+    optimiser = OPTIMISERS[name](net, plan, alike)
     x = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
     losses = []
-    for _ in range(60):
+    for _ in range(120):
         optimiser.zero_grad()
         loss = (net(x)[:, 0] - x.prod(1)).square().mean()
         loss.backward()

@@ -9,7 +9,7 @@ from torch import nn
 from impasto.errors import StateMismatch
 from impasto.training import state
 from impasto.training.ema import Ema
-from impasto.training.optim import OPTIMISERS
+from impasto.training.optim import OPTIMISERS, alike
 from impasto.training.plans import OptimiserPlan
 from impasto.training.state import Learner, Progress
 
@@ -20,7 +20,7 @@ def learner(optimiser: str) -> Learner:
         net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 4, 3))
     modules = nn.ModuleDict({"net": net.to(memory_format=torch.channels_last)})  # type: ignore[call-overload]
     plan = OptimiserPlan.parse({"name": optimiser, "learning_rate": 0.01}, "plan")
-    return Learner(modules, Ema(modules, 0.9), OPTIMISERS[optimiser](modules, plan))
+    return Learner(modules, Ema(modules, 0.9), OPTIMISERS[optimiser](modules, plan, alike))
 
 
 def learn(pupil: Learner, steps: range) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import resvg_py
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
@@ -87,6 +86,8 @@ def render_svg(svg: str, size: int | None) -> bytes:
     Raises:
         ValueError: not an SVG, no size, or it draws on something outside itself (files, fonts, scripts).
     """
+    import resvg_py  # of an extra, wanted only here: a folder of photographs needs none
+
     if size is None:
         raise ValueError("a vector drawing needs a size")
     if found := _OUTSIDE.search(svg):

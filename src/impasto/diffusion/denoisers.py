@@ -46,10 +46,13 @@ class Denoiser(ABC):
             t: (B,) int64 steps of the schedule.
             context: (B, T, D).
         """
+        return self.errors(x0, noise, t, context).square().flatten(1).mean(1)
+
+    def errors(self, x0: Tensor, noise: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """Return by how much the network misses its own target, (B, C, H, W); see `loss`."""
         a = _column(self.schedule.alpha_bar(t), x0)
         x_t = a.sqrt() * x0 + (1 - a).sqrt() * noise
-        error = self.network(x_t, t.float(), context) - self.target(x0, noise, a)
-        return error.square().flatten(1).mean(1)
+        return self.network(x_t, t.float(), context) - self.target(x0, noise, a)
 
     @abstractmethod
     def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +18,9 @@ from impasto.errors import NotFinite
 from impasto.files import write_text, written_whole
 from impasto.training import charts, state
 from impasto.training.ema import Ema
-from impasto.training.optim import OPTIMISERS, learning_rate
+from impasto.training.optim import OPTIMISERS, finish, learning_rate, settled
 from impasto.training.plans import TrainingPlan
+from impasto.training.processes import here
 from impasto.training.state import Learner, Progress
 
 
@@ -36,6 +37,14 @@ class Loss:
     value: Tensor
     samples: int
     parts: dict[str, float]
+
+
+def mean(losses: Sequence[Loss]) -> Loss:
+    """Return the mean of `losses`, which together have all their samples."""
+    names = list(dict.fromkeys(name for loss in losses for name in loss.parts))
+    parts = {name: sum(loss.parts.get(name, 0.0) for loss in losses) / len(losses) for name in names}
+    value = torch.stack([loss.value for loss in losses]).mean()
+    return Loss(value, sum(loss.samples for loss in losses), parts)
 
 
 class Task(Protocol):
@@ -55,7 +64,10 @@ class Task(Protocol):
         ...
 
     def loss(self, step: int) -> Loss:
-        """Return the loss of `step` (from 0). It depends on the modules and the step alone."""
+        """Return the loss of `step` (from 0). It depends on the modules and the step alone.
+
+        Where the plan has several pieces a step, this is asked for each, and `step` counts them.
+        """
         ...
 
     def validate(self, modules: nn.ModuleDict) -> dict[str, float]:
@@ -93,6 +105,7 @@ class Run:
 
     Attributes:
         learner: the modules, their mean and the optimiser.
+        processes: that train it together.
         progress: how far the run has come; not 0 when a state was found in the folder.
     """
 
@@ -102,12 +115,12 @@ class Run:
         Raises:
             StateMismatch: that state belongs to another plan, corpus or start.
         """
-        self.task, self.folder = task, folder
+        self.task, self.folder, self.processes = task, folder, here()
         plan = task.plan
-        optimiser = OPTIMISERS[plan.optimiser.name](task.modules, plan.optimiser)
+        optimiser = OPTIMISERS[plan.optimiser.name](task.modules, plan.optimiser, plan.rate)
         self.learner = Learner(task.modules, Ema(task.modules, plan.ema), optimiser)
         self.progress = state.resume(self.states, self.learner, task.identity)
-        self.metrics = Metrics(folder / "metrics.jsonl", self.progress.step)
+        self.metrics = Metrics(folder / "metrics.jsonl", self.progress.step, written=self.processes.first)
 
     @property
     def states(self) -> Path:
@@ -125,28 +138,32 @@ class Run:
             yield self._step()
             step = self.progress.step
             last = step == plan.steps
+            if not self.processes.first:
+                continue  # what follows is written once
             if step % plan.sheet_every == 0 or last:
-                self._look(step)
+                with settled(self.learner.optimiser):
+                    self._look(step)
             if step % plan.checkpoint_every == 0 or last:
                 state.save(self.states, self.learner, self.progress, self.task.identity, plan.keep)
+        finish(self.learner.optimiser)
 
     def _step(self) -> Tick:
         plan, step, start = self.task.plan, self.progress.step, time.perf_counter()
         rate = learning_rate(plan.optimiser, step, plan.steps)
         for group in self.learner.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate", 1.0)
         self.learner.optimiser.zero_grad(set_to_none=True)
-        loss = self.task.loss(step)
-        loss.value.backward()
+        loss = self._gradient(step)
         norm = float(nn.utils.clip_grad_norm_(self.task.modules.parameters(), plan.optimiser.clip))
-        value = float(loss.value.detach())
+        value = float(loss.value)
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise NotFinite(
                 f"Step {step}: loss {value}, gradient norm {norm}. The weights before it are kept in {self.states}. "
                 f"Lower optimiser.learning_rate (now {plan.optimiser.learning_rate}) or clip ({plan.optimiser.clip})."
             )
         self.learner.optimiser.step()
-        self.learner.ema.update(self.task.modules, step)
+        with settled(self.learner.optimiser):
+            self.learner.ema.update(self.task.modules, step)
         seconds = time.perf_counter() - start
         before = self.progress
         self.progress = Progress(step + 1, before.samples + loss.samples, before.seconds + seconds)
@@ -154,6 +171,17 @@ class Run:
         if self.progress.step % plan.log_every == 0:
             self.metrics.write(self.progress, rate)
         return Tick(self.progress, plan.steps, value, rate, loss.samples / seconds)
+
+    def _gradient(self, step: int) -> Loss:
+        """Take the gradient of `step`, over all its pieces and processes; the loss returned is their mean."""
+        pieces = self.task.plan.pieces
+        losses = []
+        for piece in self.processes.own(pieces):
+            loss = self.task.loss(step * pieces + piece)
+            (loss.value / pieces).backward()
+            losses.append(replace(loss, value=loss.value.detach()))
+        self.processes.sum_gradients(self.task.modules)
+        return mean(self.processes.gathered(losses))
 
     def _look(self, step: int) -> None:
         figures = self.task.validate(self.learner.ema.modules)
@@ -172,10 +200,12 @@ class Metrics:
     A run that goes on from a state drops the lines that were written after it.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, step: int, *, written: bool = True) -> None:
+        self.path, self._written = path, written
         self._sums: dict[str, float] = {}
         self._count = 0
+        if not written:
+            return  # another process does
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= step]
         if len(kept) != len(lines) or not path.exists():
@@ -196,6 +226,8 @@ class Metrics:
     def note(self, progress: Progress, figures: dict[str, float]) -> None:
         """Write a line with `figures`."""
         line = {"step": progress.step, "samples": progress.samples, "seconds": round(progress.seconds, 2)} | figures
+        if not self._written:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

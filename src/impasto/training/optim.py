@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from impasto.errors import InvalidPlan
 from impasto.training.plans import OptimiserPlan
 
 
@@ -21,18 +24,97 @@ def learning_rate(plan: OptimiserPlan, step: int, steps: int) -> float:
     return plan.learning_rate * (plan.floor + (1 - plan.floor) * shape)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split trained parameters into those that decay (two or more dimensions) and those that do not (norms, biases)."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    decaying, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
-    groups = ((decaying, weight_decay), (others, 0.0))
-    return [{"params": members, "weight_decay": decay} for members, decay in groups if members]
+Rate = Callable[[str], float]
+"""(name of a parameter) -> its learning rate as a share of the optimiser's."""
 
 
-def adamw(module: nn.Module, plan: OptimiserPlan) -> torch.optim.Optimizer:
+def alike(name: str) -> float:  # noqa: ARG001 (the signature of a `Rate`)
+    """Return 1: every parameter has the optimiser's own learning rate."""
+    return 1.0
+
+
+def parameter_groups(module: nn.Module, weight_decay: float, rate: Rate = alike) -> list[dict[str, Any]]:
+    """Split trained parameters by their rate, and into those that decay (two or more dimensions) and norms and biases."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    for wide in (True, False):
+        for name, parameter in named:
+            if (parameter.ndim > 1) == wide:
+                groups.setdefault((rate(name), weight_decay if wide else 0.0), []).append(parameter)
+    return [{"params": members, "weight_decay": decay, "rate": share} for (share, decay), members in groups.items()]
+
+
+def adamw(module: nn.Module, plan: OptimiserPlan, rate: Rate = alike) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 1711.05101), one fused kernel a step."""
-    groups = parameter_groups(module, plan.weight_decay)
+    groups = parameter_groups(module, plan.weight_decay, rate)
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, fused=True)
+
+
+def adamw_8bit(module: nn.Module, plan: OptimiserPlan, rate: Rate = alike) -> torch.optim.Optimizer:
+    """AdamW with its memory in 8 bits (Dettmers et al. 2110.02861)."""
+    bitsandbytes = library("bitsandbytes", "adamw-8bit")
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()  # its kernels walk memory as it lies
+    groups = parameter_groups(module, plan.weight_decay, rate)
+    optimiser: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(groups, lr=plan.learning_rate, betas=plan.betas)
+    return optimiser
+
+
+def adafactor(module: nn.Module, plan: OptimiserPlan, rate: Rate = alike) -> torch.optim.Optimizer:
+    """Adafactor (Shazeer & Stern 1804.04235): the memory of a matrix is a row and a column."""
+    groups = parameter_groups(module, plan.weight_decay, rate)
+    return torch.optim.Adafactor(groups, lr=plan.learning_rate)
+
+
+def prodigy(module: nn.Module, plan: OptimiserPlan, rate: Rate = alike) -> torch.optim.Optimizer:
+    """Prodigy (Mishchenko & Defazio 2306.06101), which finds its learning rate by itself."""
+    groups = parameter_groups(module, plan.weight_decay, rate)
+    optimiser: torch.optim.Optimizer = library("prodigyopt", "prodigy").Prodigy(
+        groups, lr=plan.learning_rate, betas=plan.betas, use_bias_correction=True, safeguard_warmup=plan.warmup > 0
+    )
+    return optimiser
+
+
+def schedule_free(module: nn.Module, plan: OptimiserPlan, rate: Rate = alike) -> torch.optim.Optimizer:
+    """Schedule-free AdamW (Defazio et al. 2405.15682); its steps are warmed up by itself, and need no decay."""
+    groups = parameter_groups(module, plan.weight_decay, rate)
+    optimiser: torch.optim.Optimizer = library("schedulefree", "schedule-free").AdamWScheduleFree(
+        groups, lr=plan.learning_rate, betas=plan.betas
+    )
+    optimiser.train()  # type: ignore[attr-defined]  # schedulefree's own: where the weights are for gradients
+    return optimiser
+
+
+def library(name: str, optimiser: str) -> Any:
+    """Return the library called `name`, which an `optimiser` is from.
+
+    Raises:
+        InvalidPlan: it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InvalidPlan(
+            f'The optimiser {optimiser!r} needs {name}, which cannot be imported ({error}): pip install "{name}". '
+            "Or choose adamw."
+        ) from error
+
+
+def finish(optimiser: torch.optim.Optimizer) -> None:
+    """Give the weights the values that are to be used from now on, where others were trained."""
+    if hasattr(optimiser, "eval"):
+        optimiser.eval()
+
+
+@contextmanager
+def settled(optimiser: torch.optim.Optimizer) -> Iterator[None]:
+    """For the time of a `with` block, give the weights the values that are to be used, where others are trained."""
+    finish(optimiser)
+    try:
+        yield
+    finally:
+        if hasattr(optimiser, "train"):
+            optimiser.train()
 
 
 class Muon(torch.optim.Optimizer):
@@ -47,7 +129,7 @@ class Muon(torch.optim.Optimizer):
         plan: learning rate, weight decay and betas; the first beta is the momentum of both.
     """
 
-    def __init__(self, module: nn.Module, plan: OptimiserPlan) -> None:
+    def __init__(self, module: nn.Module, plan: OptimiserPlan, rate: Rate = alike) -> None:  # noqa: ARG002 (one for all)
         tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
         parameters = [p for p in module.parameters() if p.requires_grad]
         matrices = [p for p in parameters if p.ndim > 1 and id(p) not in tables]
@@ -111,7 +193,11 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
     return x if wide else x.T
 
 
-OPTIMISERS: dict[str, Callable[[nn.Module, OptimiserPlan], torch.optim.Optimizer]] = {
+OPTIMISERS: dict[str, Callable[[nn.Module, OptimiserPlan, Rate], torch.optim.Optimizer]] = {
     "adamw": adamw,
     "muon": Muon,
+    "adamw-8bit": adamw_8bit,
+    "adafactor": adafactor,
+    "prodigy": prodigy,
+    "schedule-free": schedule_free,
 }

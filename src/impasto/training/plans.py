@@ -27,7 +27,7 @@ class OptimiserPlan(Frozen):
 
     Attributes:
         name: a row of `OPTIMISERS`.
-        learning_rate: at its highest.
+        learning_rate: at its highest; `prodigy` finds its own, and takes 1 here.
         betas: decay of the running means of the gradient and of its square.
         weight_decay: decoupled, on weights with two or more dimensions only.
         warmup: steps over which the learning rate rises from 0.
@@ -36,8 +36,8 @@ class OptimiserPlan(Frozen):
         clip: greatest norm of the whole gradient.
     """
 
-    name: Literal["adamw", "muon"] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    name: Literal["adamw", "muon", "adamw-8bit", "adafactor", "prodigy", "schedule-free"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
     betas: tuple[Share, Share] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Annotated[int, Field(ge=0)] = 100
@@ -111,6 +111,15 @@ class TrainingPlan(Frozen):
     def steps(self) -> int:
         """Steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
+
+    @property
+    def pieces(self) -> int:
+        """How many losses a step's gradient is the mean of, one after the other or in several processes."""
+        return 1
+
+    def rate(self, name: str) -> float:  # noqa: ARG002 (plans that tell parts apart look at it)
+        """Return the learning rate of the parameter called `name`, as a share of the optimiser's."""
+        return 1.0
 
     def place(self, step: int) -> tuple[Stage, int]:
         """Return the stage that `step` falls in, and how many pictures were seen before it."""

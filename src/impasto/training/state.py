@@ -1,7 +1,8 @@
 """The state of a run on disk: written whole, found again after `kill -9`, never a pickle.
 
-A state is one safetensors file: `weights.*`, `ema.*`, `optimiser.<index>.<name>`; its metadata say which run it belongs
-to and how far it came.
+A state is one safetensors file: `weights.*`, `ema.*` (where there is a mean), `optimiser.<index>.<name>`, and
+`group.<index>.<name>` for numbers that an optimiser keeps for many parameters at once, such as Prodigy's estimate; its
+metadata say which run it belongs to and how far it came.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,12 @@ from torch import Tensor, nn
 from impasto.errors import StateMismatch
 from impasto.training.ema import Ema
 from impasto.weights import files
+
+FROM_THE_PLAN = {"lr", "rate", "weight_decay", "orthogonal"}
+"""Numbers of an optimiser's groups that are set anew in each run."""
+
+PLAIN = "#"
+"""At the end of a name: a plain number, not a tensor."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +51,56 @@ class Learner:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor of the state by name."""
-        memory = self.optimiser.state_dict()["state"]
         found = {f"weights.{name}": tensor for name, tensor in self.modules.state_dict().items()}
-        found |= {f"ema.{name}": tensor for name, tensor in self.ema.modules.state_dict().items()}
-        for index, slots in memory.items():
-            found |= {f"optimiser.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
+        if self.ema.modules is not self.modules:
+            found |= {f"ema.{name}": tensor for name, tensor in self.ema.modules.state_dict().items()}
+        for index, parameter in enumerate(self._parameters):
+            for slot, value in self.optimiser.state.get(parameter, {}).items():
+                mark = "" if isinstance(value, Tensor) else PLAIN
+                found[f"optimiser.{index}.{slot}{mark}"] = torch.as_tensor(value)
+        for index, group in enumerate(self.optimiser.param_groups):
+            numbers = {name: value for name, value in group.items() if self._moved(name, value)}
+            found |= {
+                f"group.{index}.{name}": torch.as_tensor(value, dtype=torch.float64) for name, value in numbers.items()
+            }
         return found
+
+    def _moved(self, name: str, value: object) -> bool:
+        """Return whether `value` is a number that the optimiser keeps for a group, and that it has changed."""
+        counts = isinstance(value, (bool, int, float, Tensor)) and name not in FROM_THE_PLAN
+        return counts and value != self.optimiser.defaults.get(name)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over the `tensors` of an earlier state of the same run."""
-        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "ema": {}, "optimiser": {}}
+        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "ema": {}, "optimiser": {}, "group": {}}
         for name, tensor in tensors.items():
             group, _, rest = name.partition(".")
             groups[group][rest] = tensor
         self.modules.load_state_dict(groups["weights"])
-        self.ema.modules.load_state_dict(groups["ema"])
-        memory: dict[int, dict[str, Tensor]] = {}
+        if self.ema.modules is not self.modules:
+            self.ema.modules.load_state_dict(groups["ema"])
+        parameters = self._parameters
         for name, tensor in groups["optimiser"].items():
             index, _, slot = name.partition(".")
-            memory.setdefault(int(index), {})[slot] = tensor.clone()
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": memory})
+            value = tensor.item() if slot.endswith(PLAIN) else tensor.clone()
+            self.optimiser.state[parameters[int(index)]][slot.removesuffix(PLAIN)] = value
+        for name, tensor in groups["group"].items():
+            index, _, key = name.partition(".")
+            group = self.optimiser.param_groups[int(index)]
+            kind = type(group.get(key, 0.0))
+            group[key] = kind(tensor.item()) if kind in (bool, int) else tensor.item()
         for parameter, slots in self.optimiser.state.items():
             for slot, value in slots.items():
-                if value.shape == parameter.shape:  # laid out as its parameter is: fused kernels walk both alike
-                    slots[slot] = torch.empty_like(parameter).copy_(value)
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    # laid out as its parameter is: fused kernels walk both alike
+                    slots[slot] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                elif isinstance(value, Tensor) and slot != "step":  # which torch itself puts where it needs it
+                    slots[slot] = value.to(parameter.device)
+
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        """What the optimiser changes, in its own order."""
+        return [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
 
 
 def save(folder: Path, learner: Learner, progress: Progress, run: str, keep: int) -> Path:

@@ -1,6 +1,7 @@
 """A folder of images with captions: text side-cars, or a table as Hugging Face's imagefolder has it.
 
     fox.png  fox.txt                      the caption is the text beside the image
+    fox.mask.png                          what of it counts where a training asks for masks, white; no image itself
     metadata.jsonl | metadata.csv         columns `file_name` and `text`, and any of the columns below
 
 Maker, licence and consent are those of the plan's section, unless a row of the table says otherwise in the columns
@@ -26,6 +27,7 @@ from impasto.errors import SourceUnavailable
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".svg"}
 TABLES = ("metadata.jsonl", "metadata.csv")
+MASK = ".mask"
 
 
 class FolderSource(Source):
@@ -40,7 +42,9 @@ class FolderSource(Source):
         licence: SPDX identifier, where the table does not say.
         licence_url: text of the licence.
         consent: basis, where the table does not say: `owner` for your own works.
+        caption: for images that have none; None leaves those out.
         caption_source: where the captions come from.
+        stated_in: where what the table does not say was stated, in words.
     """
 
     kind: Literal["folder"]
@@ -52,7 +56,9 @@ class FolderSource(Source):
     licence: str = "unknown"
     licence_url: str | None = None
     consent: Basis = "unknown"
+    caption: str | None = None
     caption_source: str = "human"
+    stated_in: str = "the plan"
 
     def candidates(self, place: Place) -> Iterator[Candidate]:
         """Yield every image of the folder, sorted by path."""
@@ -62,14 +68,14 @@ class FolderSource(Source):
         table = read_table(folder)
         if missing := sorted(name for name in table if not (folder / name).is_file()):
             raise SourceUnavailable(f"{folder} has no images {', '.join(missing[:10])}, which its table names.")
-        for file in sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGES and f.is_file()):
+        for file in images(folder):
             key = file.relative_to(folder).as_posix()
             yield self._candidate(key, file, table.get(key, {}))
 
     def _candidate(self, key: str, file: Path, stated: Mapping[str, str]) -> Candidate:
-        text = stated.get("text") or _side_car(file)
+        text = stated.get("text") or _side_car(file) or self.caption
         work = self._work(key, text or "", stated)
-        if not text:
+        if not text and self.caption is None:
             return Candidate(work, None, Refusal(rule="caption", reason="No caption: no text beside it or in a table."))
         drawing = Svg(_text(file)) if file.suffix.lower() == ".svg" else Raster(file.read_bytes())
         return Candidate(work, drawing)
@@ -99,7 +105,19 @@ class FolderSource(Source):
         return Licence(spdx=self.licence, url=self.licence_url, evidence=evidence)
 
     def _stated_in(self, stated: Mapping[str, str], column: str) -> str:
-        return f"{self.collection} {self.version}: stated in " + ("its table" if column in stated else "the plan")
+        return f"{self.collection} {self.version}: stated in " + ("its table" if column in stated else self.stated_in)
+
+
+def images(folder: Path) -> list[Path]:
+    """Return the images in `folder` and below it, sorted; masks (`fox.mask.png`) are none."""
+    files = (f for f in folder.rglob("*") if f.suffix.lower() in IMAGES and f.is_file())
+    return sorted(f for f in files if not f.stem.endswith(MASK))
+
+
+def mask_of(image: Path) -> Path | None:
+    """Return the mask beside `image`, `fox.mask.png` beside `fox.jpg`, if there is one."""
+    mask = image.with_name(f"{image.stem}{MASK}.png")
+    return mask if mask.is_file() else None
 
 
 def _basis(text: str) -> Basis:
