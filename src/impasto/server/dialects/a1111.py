@@ -8,17 +8,22 @@ changes no picture is passed over, and told in the answer.
 from __future__ import annotations
 
 import inspect
+import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+import impasto
 from impasto.diffusion import names
 from impasto.diffusion.samplers import SAMPLERS
 from impasto.errors import InvalidInput, NotFound
 from impasto.pictures import infotext
+from impasto.recipe import Recipe
+from impasto.server.dialects.images import Framing
 
 MODES = {
     "Latent": "latent",
@@ -33,7 +38,7 @@ UPSCALERS = {"None": "lanczos", "Lanczos": "lanczos"}
 CONTENTS = ("fill", "original", "noise", "nothing")
 """Our names for `inpainting_fill` 0 to 3."""
 
-RESIZE_MODES = ("stretch", "crop", "fill")
+RESIZE_MODES: tuple[Framing, ...] = ("stretch", "crop", "fill")
 """Our names for `resize_mode` 0 to 2."""
 
 NOISES = {"GPU": "a1111-nv", "NV": "a1111-nv", "CPU": "a1111-cpu"}
@@ -535,3 +540,162 @@ def upscalers() -> list[dict[str, Any]]:
     """Return the rows of `/upscalers`."""
     rest = {"model_name": None, "model_path": None, "model_url": None, "scale": 4}
     return [{"name": name, **rest} for name in UPSCALERS]
+
+
+def latent_upscale_modes() -> list[dict[str, str]]:
+    """Return the rows of `/latent-upscale-modes`."""
+    return [{"name": name} for name in MODES]
+
+
+def told(said: Said, recipes: Sequence[Recipe], model: Checkpoint, job: str, made: datetime) -> dict[str, Any]:
+    """Return the `info` of an answer: what was made, in A1111's words; what is ours is under `impasto`.
+
+    Args:
+        said: by the client.
+        recipes: of the pictures, at least one.
+        model: that made them.
+        job: id.
+        made: when.
+    """
+    first = recipes[0]
+    seeds = [recipe.seed for recipe in recipes]
+    subseeds = [recipe.variation.seed if recipe.variation else -1 for recipe in recipes]
+    given = first.start or first.hires
+    return {
+        "prompt": first.prompt,
+        "all_prompts": [recipe.prompt for recipe in recipes],
+        "negative_prompt": first.negative_prompt,
+        "all_negative_prompts": [recipe.negative_prompt for recipe in recipes],
+        "seed": seeds[0],
+        "all_seeds": seeds,
+        "subseed": subseeds[0],
+        "all_subseeds": subseeds,
+        "subseed_strength": first.variation.strength if first.variation else 0,
+        "seed_resize_from_w": (first.variation and first.variation.width) or 0,
+        "seed_resize_from_h": (first.variation and first.variation.height) or 0,
+        "width": first.width,
+        "height": first.height,
+        "sampler_name": infotext.SAMPLER_NAMES.get(first.sampler, first.sampler),
+        "cfg_scale": first.guidance,
+        "steps": first.steps,
+        "batch_size": said.batch_size,
+        "restore_faces": False,
+        "face_restoration_model": None,
+        "sd_model_name": model.name,
+        "sd_model_hash": model.sha256[:10],
+        "sd_vae_name": None,
+        "sd_vae_hash": None,
+        "denoising_strength": given.strength if given else None,
+        "extra_generation_params": {},
+        "index_of_first_image": 0,
+        "infotexts": [infotext.write(recipe) for recipe in recipes],
+        "styles": [],
+        "job_timestamp": made.strftime("%Y%m%d%H%M%S"),
+        "clip_skip": first.clip_skip,
+        "is_using_inpainting_conditioning": False,
+        "version": f"Impasto {impasto.__version__}",
+        "impasto": {"job": job, "ignored": ignored(said)},
+    }
+
+
+def echoed(said: Said) -> dict[str, Any]:
+    """Return the `parameters` of an answer: what was understood, without what was not, and pictures where asked for."""
+    hidden = set() if isinstance(said, ImageSaid) and said.include_init_images else {"init_images", "mask"}
+    return said.model_dump(include=set(type(said).model_fields) - hidden)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a job is, for `/progress`; all zero when there is none.
+
+    Attributes:
+        job: its id.
+        progress: 0 to 1.
+        eta_seconds: that are left.
+        step: of the pictures that are being made.
+        steps: of those.
+        picture: which picture of the job that is, from 0.
+        pictures: how many the job is to make.
+        interrupted: whether the caller has interrupted it.
+        began: when it was asked for.
+    """
+
+    job: str = ""
+    progress: float = 0.0
+    eta_seconds: float = 0.0
+    step: int = 0
+    steps: int = 0
+    picture: int = 0
+    pictures: int = 0
+    interrupted: bool = False
+    began: datetime | None = None
+
+    def listed(self, preview: str | None) -> dict[str, Any]:
+        """Return the answer of `/progress`; `preview` is a picture in base64."""
+        return {
+            "progress": self.progress,
+            "eta_relative": self.eta_seconds,
+            "state": {
+                "skipped": False,
+                "interrupted": self.interrupted,
+                "stopping_generation": False,
+                "job": f"Picture {self.picture + 1} out of {self.pictures}" if self.pictures else "",
+                "job_count": self.pictures,
+                "job_timestamp": self.began.strftime("%Y%m%d%H%M%S") if self.began else "0",
+                "job_no": self.picture,
+                "sampling_step": self.step,
+                "sampling_steps": self.steps,
+            },
+            "current_image": preview,
+            "textinfo": None,
+            "current_task": self.job or None,
+        }
+
+
+def parameters(text: str) -> dict[str, str]:
+    """Return the `parameters` of `/png-info` for an infotext: its pairs, with the prompts, and sizes taken apart."""
+    found = infotext.read(text)
+    if found is None:
+        return {}
+    pairs = {"Prompt": found.prompt, "Negative prompt": found.negative_prompt, **found.parameters}
+    for key, value in found.parameters.items():
+        if match := re.fullmatch(r"(\d+)x(\d+)", value):
+            del pairs[key]
+            pairs |= {f"{key}-1": match[1], f"{key}-2": match[2]}
+    return pairs
+
+
+class Extras(BaseModel):
+    """What the bodies of `/sdapi/v1/extra-single-image` and `/sdapi/v1/extra-batch-images` have in common."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    resize_mode: Literal[0, 1] = 0
+    upscaling_resize: float = Field(2, gt=0, le=8)
+    upscaling_resize_w: int = Field(512, ge=1, le=8192)
+    upscaling_resize_h: int = Field(512, ge=1, le=8192)
+    upscaling_crop: bool = True
+    upscaler_1: str = "None"
+    upscaler_2: str = "None"
+    extras_upscaler_2_visibility: float = Field(0, ge=0, le=1)
+    gfpgan_visibility: float = 0
+    codeformer_visibility: float = 0
+
+    def size(self, size: tuple[int, int]) -> tuple[tuple[int, int], bool]:
+        """Return the size that a picture of `size` is to have, and whether it is cropped to it.
+
+        Raises:
+            InvalidInput: it is to be enlarged, or its faces painted, by a model that is not here.
+        """
+        for upscaler in (self.upscaler_1, self.upscaler_2 if self.extras_upscaler_2_visibility else "None"):
+            if upscaler not in UPSCALERS:
+                raise NotFound.among("upscaler", upscaler, UPSCALERS)
+        if self.gfpgan_visibility or self.codeformer_visibility:
+            raise InvalidInput("gfpgan_visibility and codeformer_visibility: there is no such model here. Use 0.")
+        if self.resize_mode == 0:
+            return (max(1, int(size[0] * self.upscaling_resize)), max(1, int(size[1] * self.upscaling_resize))), False
+        wanted = (self.upscaling_resize_w, self.upscaling_resize_h)
+        if self.upscaling_crop:
+            return wanted, True
+        scale = max(wanted[0] / size[0], wanted[1] / size[1])
+        return (round(size[0] * scale), round(size[1] * scale)), False
