@@ -359,19 +359,25 @@ def read(path: Path, variant: str | None = None) -> Checkpoint:
         UnsupportedConfig: a configuration asks for what is not built here.
         UnreadableWeights: a weights file is not well formed.
     """
-    index = read_json(path / INDEX)
-    if (kind := index.get("_class_name")) not in PIPELINES:
-        raise UnsupportedConfig(str(path / INDEX), [f"_class_name: {kind!r}; supported are {', '.join(PIPELINES)}"])
-    about = About.parse(read_json(path / ABOUT), str(path / ABOUT)) if (path / ABOUT).is_file() else None
+    about, spec, tokenizer = read_settings(path)
     receipt = Receipt.parse(read_json(path / RECEIPT), str(path / RECEIPT)) if (path / RECEIPT).is_file() else None
-    tokenizer = CLIPTokenizer.read_folder(path / "tokenizer")
-    spec = _read_spec(path, about.name if about else path.resolve().name, tokenizer)
     if variant and not any(variant in _weights(path / name, layout) for name, layout in COMPONENTS.items()):
         there = {found or "plain" for name, layout in COMPONENTS.items() for found in _weights(path / name, layout)}
         raise NotFound.among("variant", variant, there)
     components = {name: _open(path / name, layout, variant) for name, layout in COMPONENTS.items()}
     notices = {name: (path / name).read_text("utf-8", "replace") for name in NOTICES if (path / name).is_file()}
-    return Checkpoint(about or About(name=spec.name), spec, tokenizer, components, receipt, notices=notices)
+    return Checkpoint(about, spec, tokenizer, components, receipt, notices=notices)
+
+
+def read_settings(path: Path) -> tuple[About, ModelSpec, CLIPTokenizer]:
+    """Return all but the weights of the diffusers folder at `path`, which need not be there; see `read`."""
+    index = read_json(path / INDEX)
+    if (kind := index.get("_class_name")) not in PIPELINES:
+        raise UnsupportedConfig(str(path / INDEX), [f"_class_name: {kind!r}; supported are {', '.join(PIPELINES)}"])
+    about = About.parse(read_json(path / ABOUT), str(path / ABOUT)) if (path / ABOUT).is_file() else None
+    tokenizer = CLIPTokenizer.read_folder(path / "tokenizer")
+    spec = _read_spec(path, about.name if about else path.resolve().name, tokenizer)
+    return about or About(name=spec.name), spec, tokenizer
 
 
 def _read_spec(path: Path, name: str, tokenizer: CLIPTokenizer) -> ModelSpec:
@@ -407,14 +413,29 @@ def _open(folder: Path, layout: ComponentLayout, variant: str | None = None) -> 
 
 def _weights(folder: Path, layout: ComponentLayout) -> dict[str | None, Path]:
     """Return the weights in a component's `folder`, whole or their index, by variant; None is the plain one."""
-    found: dict[str | None, Path] = {}
-    for name in (layout.weights, layout.old_weights):
-        stem, suffix = name.rsplit(".", 1)
-        for path in sorted(folder.glob(f"{stem}*")):
-            whole = re.fullmatch(rf"{stem}(?:\.([\w-]+))?\.{suffix}(?:\.index(?:\.([\w-]+))?\.json)?", path.name)
-            if whole and not re.search(SHARD, path.name):
-                found.setdefault(whole[1] or whole[2], path)
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    found = {**variants(names, layout.old_weights), **variants(names, layout.weights)}
+    return {variant: folder / name for variant, name in found.items()}
+
+
+def variants(names: Iterable[str], weights: str) -> dict[str | None, str]:
+    """Return which of the `names` of files are `weights`, whole or their index, by variant; None is the plain one."""
+    stem, suffix = weights.rsplit(".", 1)
+    found: dict[str | None, str] = {}
+    for name in names:
+        whole = re.fullmatch(rf"{stem}(?:\.([\w-]+))?\.{suffix}(?:\.index(?:\.([\w-]+))?\.json)?", name)
+        if whole and not re.search(SHARD, name):
+            found.setdefault(whole[1] or whole[2], name)
     return found
+
+
+def shards(names: Iterable[str], index: str) -> list[str]:
+    """Return which of the `names` of files are the shards that the file called `index` is of; none where it is none."""
+    parts = re.fullmatch(r"(.+)\.(\w+)\.index(?:\.([\w-]+))?\.json", index)
+    if not parts:
+        return []
+    whole = f"{parts[1]}{f'.{parts[3]}' if parts[3] else ''}.{parts[2]}"
+    return [name for name in names if re.search(SHARD, name) and re.sub(SHARD, "", name) == whole]
 
 
 def _joined(index: Path) -> files.TensorFile:

@@ -1,0 +1,131 @@
+"""The Hugging Face hub, or whatever speaks its routes: the one place where a connection to the outside is opened.
+
+The address is that of the variable HF_ENDPOINT, or the usual one; who asks is known by HF_TOKEN or `hf auth login`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from impasto import __version__
+from impasto.errors import InvalidInput, NotFound, PullFailed
+from impasto.weights.offers import Offer, Promised, Wish, offered
+
+LIBRARY: dict[str, Any] = {"library_name": "impasto", "library_version": __version__}
+
+TRIES = 5
+"""How often in a row a connection may bring nothing before it is given up."""
+
+TIMEOUT = 30.0
+
+
+def ask(wish: Wish) -> Offer:
+    """Ask the hub what it offers for a `wish`; nothing is fetched yet.
+
+    Raises:
+        NotFound: there is no such repository, revision, file or variant.
+        InvalidInput: the repository's name is none, or it has several files to choose from.
+        PullFailed: the hub cannot be reached, or does not let this person in, or there is nothing that is pulled.
+    """
+    from huggingface_hub import HfApi
+
+    with _told(wish.repo, wish.revision):
+        info = HfApi(endpoint=_endpoint(), **LIBRARY).model_info(wish.repo, revision=wish.revision, files_metadata=True)
+    return offered(info, wish, _endpoint())
+
+
+def _endpoint() -> str | None:
+    return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
+
+
+def download(offer: Offer, promise: Promised, part: Path) -> Iterator[int]:
+    """Fetch the rest of a file to `part`, over as many connections as it takes, and yield how much of it is there.
+
+    Raises:
+        PullFailed: the hub does not give it, or connections bring nothing any more.
+    """
+    import httpx2
+
+    idle, reason = 0, "nothing came"
+    while (have := _size(part)) < promise.bytes or not part.exists():
+        if idle >= TRIES:
+            raise PullFailed(
+                f"The connection broke off at {have:,} of {promise.bytes:,} bytes of {promise.path}: {reason}. "
+                "The same command goes on from there."
+            )
+        time.sleep(idle)
+        try:
+            with _told(offer.origin.repo, offer.origin.revision, cut=False):
+                yield from _stream(offer, promise, part, have)
+        except httpx2.TransportError as error:
+            reason = str(error)
+        idle = 0 if _size(part) > have else idle + 1
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _stream(offer: Offer, promise: Promised, part: Path, have: int) -> Iterator[int]:
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils._headers import build_hf_headers  # utils names it too, but not for type checkers
+    from huggingface_hub.utils._http import hf_raise_for_status
+
+    origin = offer.origin
+    url = hf_hub_url(origin.repo, promise.path, revision=origin.revision, endpoint=origin.hub)
+    headers = {**build_hf_headers(**LIBRARY), "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
+        hf_raise_for_status(response)
+        goes_on = have > 0 and response.status_code == 206
+        with part.open("ab" if goes_on else "wb", buffering=0) as file:  # what came is there, whatever comes next
+            size = have if goes_on else 0
+            for piece in response.iter_bytes():
+                size += file.write(piece[: promise.bytes + 1 - size])
+                yield size
+                if size > promise.bytes:
+                    break  # its hash will not be what was promised either
+
+
+@contextmanager
+def _told(repo: str, revision: str | None, *, cut: bool = True) -> Iterator[None]:
+    """Say in one message what the hub's library says in many; of a `cut` connection only if that is asked for."""
+    import httpx2
+    from huggingface_hub import errors
+
+    hub = _endpoint() or "the hub"
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise InvalidInput(f"{repo!r} is not a repository's name. Write OWNER/NAME, as in its address.") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise PullFailed(f"{repo} cannot be pulled: HF_HUB_OFFLINE forbids it. Unset it to pull.") from error
+    except errors.GatedRepoError as error:
+        raise PullFailed(
+            f"{repo} is gated: its owners let in who agreed to their conditions. Agree on its page, then say who you "
+            "are: `hf auth login`, or the variable HF_TOKEN."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise NotFound(f"{repo} has no revision {revision!r}.") from error
+    except errors.RepositoryNotFoundError as error:
+        raise NotFound(
+            f"There is no repository {repo!r} on {hub}, or it is private. Check the name; for a private one, say who "
+            "you are: `hf auth login`, or the variable HF_TOKEN."
+        ) from error
+    except errors.HfHubHTTPError as error:
+        raise PullFailed(f"{hub} did not give {repo}: {_reason(error)}. Try again later.") from error
+    except httpx2.TransportError as error:
+        if not cut:
+            raise
+        raise PullFailed(f"{hub} cannot be reached for {repo}: {error}. Is there a network?") from error
+
+
+def _reason(error: Any) -> str:
+    response = error.response
+    return f"{response.status_code} {response.reason_phrase}" if response is not None else str(error).splitlines()[0]
