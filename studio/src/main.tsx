@@ -1,5 +1,6 @@
 import { QueryClientProvider } from '@tanstack/react-query'
 import { StrictMode } from 'react'
+import { I18nProvider } from 'react-aria-components'
 import { createRoot } from 'react-dom/client'
 
 import { App } from './shell/App'
@@ -16,7 +17,9 @@ applyTheme(useView.getState().theme)
 createRoot(document.getElementById('root')!).render(
   <StrictMode>
     <QueryClientProvider client={queries}>
-      <App />
+      <I18nProvider locale="en-US">
+        <App />
+      </I18nProvider>
     </QueryClientProvider>
   </StrictMode>,
 )

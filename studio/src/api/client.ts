@@ -106,7 +106,7 @@ export const api = {
   adapterThumbnail: (adapter: string) => `/api/adapters/${id(adapter)}/thumbnail`,
   tokens: (model: string, prompt: string, negative_prompt: string) =>
     send<{ prompt: Count; negative_prompt: Count }>('POST', '/api/tokens', { model, prompt, negative_prompt }),
-  upload: (file: Blob, name = 'picture.png') => sendFile<Upload>('/api/uploads', 'image', file, name),
+  upload: (file: Blob, name = 'picture.png') => sendFile<Upload>('/api/uploads', 'file', file, name),
   recall: (file: File) => sendFile<Recall>('/api/recall', 'file', file, file.name),
   make: (request: PictureRequest, key: string) =>
     send<{ job: Job } | Job>('POST', '/api/jobs', request, { 'Idempotency-Key': key }).then(jobOf),

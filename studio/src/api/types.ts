@@ -12,6 +12,8 @@ export interface Defaults {
   guidance: number
   width: number
   height: number
+  /** Of what sides are multiples. */
+  multiple?: number
 }
 
 export interface Limits {
@@ -31,6 +33,8 @@ export interface Capabilities {
   upscalers: (string | Named)[]
   noise?: string[]
   features?: string[]
+  axes?: Record<string, string>
+  default_model?: string
 }
 
 export interface Style {
@@ -206,7 +210,7 @@ export interface Picture {
   url: string
   thumbnail: string
   format: string
-  kind?: string
+  kind: 'picture' | 'sheet'
 }
 
 export interface PicturePage {

@@ -25,6 +25,7 @@ export function useMake() {
       const job = await make(useDraft.getState(), model, defaults)
       learn(job)
       setView({ job: job.id, stage: 'result' })
+      toStage()
     } catch (error) {
       complain(error, 'This could not be made')
     } finally {
@@ -32,6 +33,11 @@ export function useMake() {
     }
   }
   return { send, sending, ready: !!model }
+}
+
+/** On a narrow page the stage lies below the controls: go there. */
+export function toStage(): void {
+  if (window.matchMedia('(max-width: 1000px)').matches) document.querySelector('.stage')?.scrollIntoView({ block: 'start' })
 }
 
 function StartSection() {
@@ -49,7 +55,7 @@ function StartSection() {
         </div>
       </div>
       <div className="row">
-        <Button className="plain" onPress={() => setView({ stage: 'canvas' })}>Paint a mask</Button>
+        <Button className="plain" onPress={() => { setView({ stage: 'canvas' }); toStage() }}>Paint a mask</Button>
         <Button className="plain" onPress={() => setStart(null)}>
           <ImageOff aria-hidden /> Begin without it
         </Button>
@@ -64,7 +70,7 @@ function StartSection() {
               onChange={(area) => change({ area: area as MaskSettings['area'] })}
             />
             <Choice
-              label="Masked part begins as"
+              label="Mask begins as"
               value={mask.content}
               options={[
                 { id: 'original', label: 'What was there' },

@@ -102,7 +102,7 @@ export function Size() {
   const most = data?.limits.max_side ?? 2048
   return (
     <Section title="Size" note={`${width} × ${height}`} open>
-      <Shapes />
+      <Shapes note={false} />
       <div className="pair">
         <NumberInput label="Width" value={width} min={8} max={most} step={8} onChange={(value) => setSetting('width', value)} />
         <NumberInput label="Height" value={height} min={8} max={most} step={8} onChange={(value) => setSetting('height', value)} />

@@ -43,7 +43,7 @@ function sides(area: number, ratio: number): [number, number] {
 }
 
 /** Sizes to choose by their shape. */
-export function Shapes() {
+export function Shapes({ note = true }: { note?: boolean }) {
   const defaults = useDefaults()
   const { width = defaults.width, height = defaults.height } = useDraft((draft) => draft.settings)
   const area = defaults.width * defaults.height
@@ -59,7 +59,7 @@ export function Shapes() {
       }}
     >
       <Label>
-        Shape <span className="note">{`${width} × ${height}`}</span>
+        Shape {note && <span className="note">{`${width} × ${height}`}</span>}
       </Label>
       <div className="shapes">
         {SHAPES.map(({ id, label, ratio }) => (

@@ -4,7 +4,7 @@ import { Button, Group, Separator, ToggleButton, ToggleButtonGroup, Toolbar } fr
 
 import { IconButton, NumberInput, Range } from '../controls'
 import { edit, useDraft, type StartPicture } from '../state/draft'
-import { paint, type Stroke } from './mask'
+import { hatch, paint, type Stroke } from './mask'
 import { useStartUrl } from './StartImage'
 import { fit, toPicture, zoom, type Viewport } from './viewport'
 
@@ -16,9 +16,6 @@ const TOOLS = [
   { id: 'box', label: 'Mask a box', key: 'R', Icon: Square },
   { id: 'pan', label: 'Move the picture', key: 'H', Icon: Hand },
 ] as const
-
-/** Seen on any picture: the paint's own red, which the style sheet makes translucent. */
-const MASK_COLOUR = '#f0562b'
 
 function add(stroke: Stroke): void {
   edit(({ strokes }) => ({ strokes: [...strokes, stroke], undone: [] }))
@@ -85,7 +82,9 @@ export function Canvas({ start }: { start: StartPicture }) {
 
   useEffect(() => {
     const context = canvas.current?.getContext('2d')
-    if (context) paint(context, doing ? [...strokes, doing] : strokes, MASK_COLOUR)
+    if (!context) return
+    paint(context, doing ? [...strokes, doing] : strokes)
+    hatch(context)
   }, [strokes, doing, start.width, start.height])
 
   // React listens to wheels passively, which cannot keep the page from scrolling.

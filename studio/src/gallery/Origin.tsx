@@ -46,7 +46,8 @@ function web(uri: string | null): uri is string {
   return !!uri && /^https?:\/\//.test(uri)
 }
 
-function Maker({ maker }: { maker: MakerCredit }) {
+/** `consent` is said where makers differ in it; otherwise the sum above says it of all. */
+function Maker({ maker, consent }: { maker: MakerCredit; consent: boolean }) {
   return (
     <li>
       <span className="maker">
@@ -59,19 +60,20 @@ function Maker({ maker }: { maker: MakerCredit }) {
         )}
       </span>
       <span className="works-of">{many(maker.rows, 'work')}</span>
-      <small>{[maker.collection, maker.licences.join(', '), maker.consent && (CONSENT[maker.consent] ?? maker.consent)].filter(Boolean).join(' · ')}</small>
+      <small>{[maker.collection, maker.licences.join(', '), consent && maker.consent && (CONSENT[maker.consent] ?? maker.consent)].filter(Boolean).join(' · ')}</small>
     </li>
   )
 }
 
 function Makers({ makers }: { makers: MakerCredit[] }) {
   const [all, setAll] = useState(false)
+  const consent = new Set(makers.map((maker) => maker.consent)).size > 1
   const shown = all ? makers : makers.slice(0, FIRST_MAKERS)
   return (
     <>
       <ul className="makers">
         {shown.map((maker, k) => (
-          <Maker key={`${maker.name} ${k}`} maker={maker} />
+          <Maker key={`${maker.name} ${k}`} maker={maker} consent={consent} />
         ))}
       </ul>
       {makers.length > shown.length && (

@@ -43,6 +43,13 @@ function CopyButton({ text, label }: { text: string; label: string }) {
   )
 }
 
+/** The recipe in one line, for under a picture. */
+export function summary(picture: Picture): string {
+  const recipe = picture.recipe ?? {}
+  const parts = [recipe.model_name ?? picture.model, picture.seed !== null && `seed ${picture.seed}`, recipe.sampler, recipe.steps && `${recipe.steps} steps`, recipe.guidance && `guidance ${recipe.guidance}`]
+  return parts.filter(Boolean).join(' · ')
+}
+
 export function Recipe({ picture }: { picture: Picture }) {
   return (
     <section className="recipe" aria-label="Recipe">

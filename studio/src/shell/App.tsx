@@ -48,7 +48,7 @@ export function App() {
       <a className="skip" href="#prompt" onClick={(event) => { event.preventDefault(); document.getElementById('prompt')?.focus() }}>To the prompt</a>
       <Header />
       <Away />
-      <main className={page}>
+      <main className={`page-${page}`}>
         {page === 'make' ? (
           <>
             <Composer />

@@ -1,11 +1,11 @@
 import { ProgressBar } from 'react-aria-components'
 
 import type { Job } from '../api/types'
-import { left } from '../words'
+import { left, many } from '../words'
 
 /** What a job is doing, in words. */
 export function doing(job: Job): string {
-  if (job.state === 'queued') return job.position && job.position > 1 ? `${job.position - 1} before it` : 'Next in line'
+  if (job.state === 'queued') return job.position ? `${many(job.position, 'job')} before it` : 'Next in line'
   if (job.state === 'running') return job.step ? `Step ${job.step} of ${job.steps}` : 'Getting ready'
   return { done: 'Done', failed: 'Failed', cancelled: 'Cancelled' }[job.state]
 }

@@ -1,4 +1,4 @@
-import { useEffect } from 'react'
+import { useEffect, type CSSProperties } from 'react'
 import { Button, Tab, TabList, TabPanel, Tabs } from 'react-aria-components'
 
 import { api } from '../api/client'
@@ -7,6 +7,7 @@ import { useMake } from '../compose/Composer'
 import { complain } from '../controls/notices'
 import { Canvas } from '../edit/Canvas'
 import { Actions } from '../gallery/Actions'
+import { summary } from '../gallery/Recipe'
 import { Tile } from '../gallery/Tile'
 import { edit, useDraft } from '../state/draft'
 import { allPictures, learn, pending, useLive, useModel, usePicture, usePictures } from '../state/server'
@@ -40,19 +41,28 @@ function Single({ id }: { id: string }) {
       </button>
       <figcaption>
         <p className="title">{picture.prompt || 'Untitled'}</p>
+        <p className="hint">{summary(picture)}</p>
         <Actions picture={picture} />
       </figcaption>
     </figure>
   )
 }
 
-function Several({ ids }: { ids: string[] }) {
+/** The pictures of a job side by side, on as many columns as make them largest. */
+function Several({ job }: { job: Job }) {
+  const ids = job.pictures
   return (
-    <ul className="works">
-      {ids.map((id) => (
-        <OneOfSeveral key={id} id={id} />
-      ))}
-    </ul>
+    <figure className="work">
+      <ul className="works" style={{ '--columns': Math.ceil(Math.sqrt(ids.length)), '--rows': Math.round(Math.sqrt(ids.length)) } as CSSProperties}>
+        {ids.map((id) => (
+          <OneOfSeveral key={id} id={id} />
+        ))}
+      </ul>
+      <figcaption>
+        <p className="title">{job.request.prompt || 'Untitled'}</p>
+        <p className="hint">Open one for its recipe, and for whose work it was made from.</p>
+      </figcaption>
+    </figure>
   )
 }
 
@@ -93,7 +103,7 @@ function Outcome({ job }: { job: Job }) {
     )
   }
   if (job.pictures.length === 1) return <Single id={job.pictures[0]!} />
-  if (job.pictures.length > 1) return <Several ids={job.pictures} />
+  if (job.pictures.length > 1) return <Several job={job} />
   return (
     <div className="message">
       <h2>Cancelled</h2>
