@@ -19,33 +19,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import impasto
 from impasto.errors import ImpastoError, NotFound
-from impasto.server.events import TooManySubscribers
-from impasto.server.jobs import Conflict, QueueFull
 from impasto.server.metrics import Metrics
-from impasto.server.pictures import TooLarge
 from impasto.server.requests import RequestRefused
-from impasto.server.routes import native
+from impasto.server.routes import native, openai, sdapi
 from impasto.server.security import PAGE_POLICY, Gate
 from impasto.server.service import Service
 from impasto.server.settings import Settings
+from impasto.server.statuses import status_of
 from impasto.server.worker import said_of
 
 log = logging.getLogger(__name__)
 
 STUDIO = Path(__file__).parents[1] / "studio" / "page"
 NO_STUDIO = (
-    "Impasto's server is running. Its API is described at /openapi.json. The web page is not built: make studio.\n"
+    "Impasto's server is running, and its API is described at /openapi.json. The studio, its web page, is not built: "
+    "make studio.\n"
 )
-
-STATUS: dict[type[ImpastoError], int] = {
-    QueueFull: 429,
-    TooManySubscribers: 429,
-    Conflict: 409,
-    TooLarge: 413,
-    NotFound: 404,
-    ImpastoError: 422,
-}
-"""What an error means in HTTP; the first class that fits."""
 
 
 def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
@@ -79,7 +68,8 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     app.state.service = service
     for error in (ImpastoError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(error, HANDLERS[error])
-    app.include_router(native.router(settings.limits))
+    for routes in (native, openai, sdapi):
+        app.include_router(routes.router(settings.limits))
     _serve_page(app)
     return app
 
@@ -122,9 +112,9 @@ def refusal(status: int, code: str, message: str, field: str | None = None) -> J
 
 async def _ours(_request: Request, error: Exception) -> Response:
     """Answer for an error of the tree; no path of this machine is in its message."""
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+    assert isinstance(error, ImpastoError)
     code, message = said_of(error, {})
-    return refusal(status, code, message, error.field if isinstance(error, RequestRefused) else None)
+    return refusal(status_of(error), code, message, error.field if isinstance(error, RequestRefused) else None)
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

@@ -84,6 +84,7 @@ pictures = Table(
     Column("model", String(200), nullable=False),
     Column("model_digest", String(80), nullable=False),
     Column("recipe", JSON),
+    Column("pixels", String(80), nullable=False, index=True),  # `pixels_digest`
     Column("starred", Boolean, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -96,7 +97,7 @@ uploads = Table(
     Column("created", Float, nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
-    Column("pixels", String(80), nullable=False),  # `pixels_digest`
+    Column("pixels", String(80), nullable=False, index=True),  # `pixels_digest`
     sqlite_autoincrement=True,
 )
 
@@ -104,8 +105,8 @@ uploads = Table(
 class Database:
     """The tables of one server.
 
-    A change is on the disk when `writing` ends. One change is made at a time: the writers of SQLite would otherwise wait
-    for one another by trying again and again.
+    A change is on the disk when `writing` ends. One change is made at a time: the writers of SQLite would otherwise
+    wait for one another by trying again and again.
     """
 
     def __init__(self, url: str) -> None:

@@ -62,6 +62,11 @@ class Hub:
                 self._newest.popitem(last=False)
             self._wake()
 
+    def retract(self, name: str, thing: str) -> None:
+        """Forget what was told of `thing`, which is no longer."""
+        with self._lock:
+            self._newest.pop((name, thing), None)
+
     def close(self) -> None:
         """End every subscription."""
         with self._lock:

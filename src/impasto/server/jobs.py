@@ -1,9 +1,9 @@
 """The queue: what was asked for, what comes next, and that nothing is lost or made twice.
 
-A job waits (`queued`), is made (`running`), and ends as `done`, `failed` or `cancelled`. Whoever makes it holds a lease:
-a name that the row carries while it runs. Pictures are kept one by one, in the transaction that counts them: only the
-holder of the lease can, and only the one that comes next, so that a picture is in the library exactly once however often
-its making was begun.
+A job waits (`queued`), is made (`running`), and ends as `done`, `failed` or `cancelled`. Whoever makes it holds a
+lease: a name that the row carries while it runs. Pictures are kept one by one, in the transaction that counts them:
+only the holder of the lease can, and only the one that comes next, so that a picture is in the library exactly once
+however often its making was begun.
 """
 
 from __future__ import annotations
@@ -341,7 +341,7 @@ class Queue:
         """Return how many jobs there are in each state."""
         with self._database.reading() as connection:
             rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
-        return dict.fromkeys(("queued", "running", *ENDED), 0) | {state: count for state, count in rows}
+        return dict.fromkeys(("queued", "running", *ENDED), 0) | {row[0]: row[1] for row in rows}
 
     def _changed(self, job: str, condition: ColumnElement[bool], values: Mapping[str, Any]) -> Job | None:
         with self._database.writing() as connection:

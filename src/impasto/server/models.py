@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +19,25 @@ from impasto.errors import ImpastoError, InvalidInput, NotFound
 from impasto.models.clip import CLIPTextEncoder
 from impasto.models.unet import UNet
 from impasto.models.vae import AutoencoderKL
-from impasto.pipeline.loading import DTYPES, NAMES, PACKAGED, find_device
+from impasto.pipeline.loading import DTYPES, find_device
 from impasto.pipeline.model import Model
-from impasto.schema import Digest
+from impasto.schema import Digest, Frozen
+from impasto.training.plans import ModelPlan
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.detect import open_model
+from impasto.weights.home import NAMES, PACKAGED
 from impasto.weights.layouts import ldm
 from impasto.weights.load import LoadedModel
 from impasto.weights.store import find
 
 SHORT = 10
+
+
+class Style(Frozen):
+    """A style that a model learned by name."""
+
+    name: str
+    prompt: str
 
 
 class ModelInfo(BaseModel):
@@ -45,6 +54,8 @@ class ModelInfo(BaseModel):
         licence: SPDX identifier or expression, where the model says so.
         size_bytes: of its files of weights.
         inpaints: whether it fills in parts of a picture and does nothing else.
+        styles: that it learned by name, each with a prompt in which {prompt} stands for what to show.
+        examples: prompts to begin with.
         has_corpus: whether it is known what it learned from.
     """
 
@@ -61,6 +72,8 @@ class ModelInfo(BaseModel):
     size_bytes: int
     inpaints: bool
     has_corpus: bool
+    styles: tuple[Style, ...] = ()
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +120,7 @@ class Shelf:
             found = _offered(name, device, dtype, taken=self._models)
             self._models[found.info.id] = found
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Offered]:
         return iter(self._models.values())
 
     @property
@@ -189,7 +202,23 @@ def _info(checkpoint: Checkpoint, path: Path, taken: dict[str, Offered]) -> Mode
         size_bytes=sum(file.stat().st_size for file in files),
         inpaints=spec.unet.in_channels == 2 * spec.vae.latent_channels + 1,
         has_corpus=(path / "corpus" / MANIFEST).is_file(),
+        **_suggestions(checkpoint),
     )
+
+
+def _suggestions(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what the plan that the model was trained by suggests to ask it for."""
+    use = checkpoint.receipt and checkpoint.receipt.plans.get("model")
+    try:
+        plan = ModelPlan.model_validate(use.plan) if use else None
+    except ValueError:  # another version's plan
+        plan = None
+    if plan is None:
+        return {}
+    worded = next((text for text in plan.captions.templates if "{style}" in text and "{caption}" in text), None)
+    names = dict.fromkeys(plan.captions.styles.values())
+    styles = [{"name": name, "prompt": worded.format(caption="{prompt}", style=name)} for name in names if worded]
+    return {"styles": styles, "examples": [prompt for prompt in plan.sample_prompts if prompt]}
 
 
 def _corpus(path: Path) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +59,7 @@ class Saved(Frozen):
         model: name of the model.
         model_digest: of the model.
         recipe: that it was made from; None for a sheet.
+        pixels: `pixels_digest` of it.
         starred: whether somebody starred it.
     """
 
@@ -76,6 +78,7 @@ class Saved(Frozen):
     model: str
     model_digest: str
     recipe: dict[str, Any] | None
+    pixels: str
     starred: bool
 
 
@@ -238,23 +241,22 @@ class Library:
         id_ = f"u{secrets.token_hex(10)}"
         with written_whole(place(self.sent, id_, "png")) as temporary:
             image.save(temporary, format="PNG", compress_level=1)
-        row = {"id": id_, "width": image.width, "height": image.height, "pixels": pixels_digest(image)}
+        kept = Upload(id=id_, width=image.width, height=image.height, pixels=pixels_digest(image))
         with self._database.writing() as connection:
-            connection.execute(insert(uploads).values(**row, created=time.time()))
+            connection.execute(insert(uploads).values(**kept.plain(), created=time.time()))
         self._make_room(most)
-        return Upload(**row)
+        return kept
 
     def decoded(self, data: bytes, pixels: int) -> Image.Image:
         """Return the picture in `data`, upright, as L, RGB or RGBA; see `upload`."""
-        with self._decoders:
-            try:
-                return _decoded(data, pixels)
-            except UnidentifiedImageError as error:
-                raise InvalidInput(f"This is not a picture. Send one of {', '.join(ACCEPTED)}.") from error
-            except TooLarge:
-                raise
-            except (*DAMAGED, OSError) as error:
-                raise InvalidInput("The picture is damaged and cannot be read.") from error
+        with self._decoders, _opened(data, pixels) as image:
+            image.load()
+            return _plain(ImageOps.exif_transpose(image))
+
+    def looked_at(self, data: bytes, pixels: int) -> None:
+        """Check that `data` is a picture that may be sent, without decoding it; see `upload`."""
+        with _opened(data, pixels):
+            pass
 
     def source(self, id_: str) -> tuple[Path, str]:
         """Return the file and `pixels_digest` of an upload or a picture, to begin another one with.
@@ -267,10 +269,17 @@ class Library:
         if row is not None:
             return place(self.sent, id_, "png"), row.pixels
         if id_.startswith("p"):
-            path = self.file(id_)
-            with self._decoders:
-                return path, pixels_digest(open_image(path))
+            return self.file(id_), self.get(id_).pixels
         raise NotFound(f"There is no upload or picture {id_!r:.60}.")
+
+    def with_pixels(self, digest: str) -> str | None:
+        """Return the id of an upload or a picture with this `pixels_digest`; None when there is none."""
+        with self._database.reading() as connection:
+            for table in (uploads, pictures):
+                query = select(table.c.id).where(table.c.pixels == digest).order_by(table.c.number.desc())
+                if found := connection.scalar(query):
+                    return str(found)
+        return None
 
     def sweep(self) -> int:
         """Delete files that belong to no row, as a crash leaves them, and return how many; not while a job runs."""
@@ -295,15 +304,28 @@ class Library:
             place(self.sent, id_, "png").unlink(missing_ok=True)
 
 
-def _decoded(data: bytes, pixels: int) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=ACCEPTED) as image:
-        if image.width * image.height > pixels:
-            raise TooLarge(f"The picture has {image.width}x{image.height} pixels; {pixels:,} are the most.")
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("L", "RGB", "RGBA"):
-        return upright.copy() if upright is image else upright
-    return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+@contextmanager
+def _opened(data: bytes, pixels: int) -> Iterator[Image.Image]:
+    """Yield the picture in `data`, its pixels not yet read, and translate what Pillow raises from then on."""
+    try:
+        with Image.open(io.BytesIO(data), formats=ACCEPTED) as image:
+            if image.width * image.height > pixels:
+                raise TooLarge(f"The picture has {image.width}x{image.height} pixels; {pixels:,} are the most.")
+            yield image
+    except UnidentifiedImageError as error:
+        raise InvalidInput(f"This is not a picture. Send one of {', '.join(ACCEPTED)}.") from error
+    except (*DAMAGED, OSError) as error:
+        raise InvalidInput("The picture is damaged and cannot be read.") from error
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Return `image` on its own, without its file and what else that says, in a mode that counts as itself."""
+    mode = image.mode
+    if mode not in ("L", "RGB", "RGBA"):
+        mode = "RGBA" if image.has_transparency_data else "RGB"
+    plain = image.convert(mode) if mode != image.mode else image.copy()
+    plain.info = {}
+    return plain
 
 
 def _has(word: str) -> ColumnElement[bool]:

@@ -129,6 +129,8 @@ class HiresChoice(Frozen):
     steps: Steps | None = None
     sampler: Name | None = None
     schedule: Name | None = None
+    sampler_options: SamplerOptions | None = None
+    discard_penultimate: bool = False
     prompt: Prompt | None = None
     negative_prompt: Prompt | None = None
 
@@ -262,7 +264,7 @@ class UpscaleRequest(Frozen):
 
     Attributes:
         scale: how many times as wide and as high.
-        upscaler: `lanczos` goes on from the picture's pixels; the others make its first pass again and go on from there.
+        upscaler: `lanczos` goes on from the picture's pixels, the others from its first pass, which they make again.
         strength: how much is painted anew.
         steps: of the second pass; left out, as many as the first.
         priority: jobs of a higher one come first.
@@ -292,7 +294,7 @@ class Desk:
         """
         if request.count > self.limits.max_count:
             raise RequestRefused(f"count is {request.count}; {self.limits.max_count} are the most.", "count")
-        model = self.shelf.find(request.model)
+        model = self._model(request.model)
         recipes = self._recipes(model, request, request.count)
         return self._job("generate", model, request, recipes, _sources(request), request.priority)
 
@@ -307,7 +309,7 @@ class Desk:
         if base.count != 1:
             raise RequestRefused("A grid makes one picture a cell. Leave count out, or put seeds on an axis.", "count")
         base = base.model_copy(update={"seed": _seed(base.seed)})
-        model = self.shelf.find(base.model)
+        model = self._model(base.model)
         recipes = [self._recipes(model, _varied(base, cell), 1)[0] for cell in cells]
         sheets = _sheets(base, axes, recipes)
         return self._job("grid", model, request, recipes, _sources(base), base.priority, sheets)
@@ -367,6 +369,18 @@ class Desk:
             said=digest([kind, plain]),
         )
 
+    def _model(self, name: str | None) -> Offered:
+        try:
+            return self.shelf.find(name)
+        except NotFound as error:
+            raise RequestRefused(str(error), "model") from error
+
+    def _pixels(self, id_: str, field: str) -> str:
+        try:
+            return self.library.source(id_)[1]
+        except NotFound as error:
+            raise RequestRefused(str(error), field) from error
+
     def _recipes(self, model: Offered, request: GenerateRequest, count: int) -> list[Recipe]:
         choices = self._choices(model, request)
         try:
@@ -380,11 +394,11 @@ class Desk:
         choices = {key: getattr(request, key) for key in SETTINGS}
         choices["seed"] = _seed(request.seed)
         if request.start:
-            image = self.library.source(request.start.image)[1]
+            image = self._pixels(request.start.image, "start.image")
             choices["start"] = {**request.start.plain(), "image": image}
         if request.mask:
-            image = self.library.source(request.mask.image)[1] if request.mask.image else None
-            choices["mask"] = {**request.mask.plain(), "image": image}
+            mask = self._pixels(request.mask.image, "mask.image") if request.mask.image else None
+            choices["mask"] = {**request.mask.plain(), "image": mask}
         if request.hires:
             choices["hires"] = _second_pass(model, request, request.hires)
         if request.adapters:

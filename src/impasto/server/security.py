@@ -127,7 +127,8 @@ def _given(headers: Headers) -> Iterable[str]:
         yield value.strip()
     elif scheme.lower() == "basic":
         try:
-            yield base64.b64decode(value, validate=True).decode("utf-8").partition(":")[2]
+            name, _, password = base64.b64decode(value, validate=True).decode("utf-8").partition(":")
+            yield password or name  # tools with one field for both send it as the name
         except (binascii.Error, UnicodeDecodeError):
             return
     try:

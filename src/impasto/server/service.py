@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -21,6 +22,7 @@ from impasto.server.jobs import Job, JobError, NewJob, Queue, State
 from impasto.server.metrics import Metrics
 from impasto.server.models import Shelf
 from impasto.server.pictures import Library, Saved
+from impasto.server.recall import Recall, Recaller
 from impasto.server.requests import Desk, GenerateRequest, GridRequest, UpscaleRequest
 from impasto.server.settings import Settings
 from impasto.server.supervisor import Supervisor
@@ -125,6 +127,7 @@ class Service:
         self.queue = Queue(self.database)
         self.library = Library(self.database, settings.data)
         self.desk = Desk(self.shelf, self.library, settings.limits)
+        self.recaller = Recaller(self.shelf, self.library)
         self.hub = Hub(settings.limits.max_subscribers)
         self.supervisor = Supervisor(
             self.queue,
@@ -136,6 +139,7 @@ class Service:
                 dtype=settings.dtype,
                 threads=settings.threads,
                 preview_seconds=settings.preview_seconds,
+                sign=settings.sign,
             ),
             settings.batch,
             self._job_changed,
@@ -147,10 +151,11 @@ class Service:
         self._told: dict[str, tuple[float, State]] = {}
         self._telling = threading.Lock()
         for state in ("queued", "running"):
-            self.metrics.gauge(
-                f"jobs_{state}", f"Jobs that are {state}.", lambda state=state: self.queue.counts()[state]
-            )
+            self.metrics.gauge(f"jobs_{state}", f"Jobs that are {state}.", partial(self._count, state))
         self.metrics.gauge("subscribers", "Clients that listen to events.", lambda: self.hub.listeners)
+
+    def _count(self, state: str) -> int:
+        return self.queue.counts()[state]
 
     def start(self) -> None:
         """Begin to make what is in the queue."""
@@ -286,6 +291,22 @@ class Service:
         """Return the picture with the id `picture`, or raise NotFound."""
         return picture_view(self.library.get(picture))
 
+    def star(self, picture: str, starred: bool) -> PictureView:
+        """Star a picture or no longer, or raise NotFound."""
+        self.library.star(picture, starred)
+        self._picture_kept(picture)
+        return self.picture(picture)
+
+    def delete(self, picture: str) -> None:
+        """Delete a picture and its files, or raise NotFound."""
+        self.library.delete(picture)
+        self.hub.retract("picture", picture)
+        self.hub.publish("removed", picture, {"id": picture})
+
+    def recall(self, data: bytes) -> Recall:
+        """Say what the picture in `data` says of how it was made; see `Recaller.sent`."""
+        return self.recaller.sent(data, self.settings.limits.max_upload_pixels)
+
     def pictures_of(self, job: str) -> list[PictureView]:
         """Return the pictures and sheets of `job`, in order."""
         return [picture_view(picture) for picture in self.library.of(job)]
@@ -335,7 +356,9 @@ class Service:
 def picture_view(picture: Saved) -> PictureView:
     """Return `picture` as clients see it."""
     where = f"/api/pictures/{picture.id}"
-    return PictureView(**picture.model_dump(exclude={"row"}), url=f"{where}/file", thumbnail=f"{where}/thumbnail")
+    return PictureView(
+        **picture.model_dump(exclude={"row", "pixels"}), url=f"{where}/file", thumbnail=f"{where}/thumbnail"
+    )
 
 
 def _locked(settings: Settings) -> sqlite3.Connection:

@@ -57,6 +57,7 @@ class Settings(Frozen):
         batch: pictures to make at a time at most.
         preview_seconds: least time between two previews of a job; None for no previews.
         threads: of torch in the worker; None for as many as torch takes.
+        sign: whether to put content credentials into the pictures.
         grace_seconds: that a running job is given to finish when the server is stopped.
         limits: what one request may ask for.
     """
@@ -74,6 +75,7 @@ class Settings(Frozen):
     batch: Annotated[int, Field(ge=1, le=64)] = 1
     preview_seconds: Annotated[float, Field(ge=0)] | None = 0.5
     threads: Annotated[int, Field(ge=1)] | None = None
+    sign: bool = True
     grace_seconds: Annotated[float, Field(ge=0)] = 10.0
     limits: Limits = Limits()
 

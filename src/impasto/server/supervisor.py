@@ -247,6 +247,7 @@ class Supervisor:
                 recipe=recipe,
                 alike=shared(Recipe.model_validate(recipe)),
                 sources=sources,
+                edited=job.kind == "upscale",
             )
             for number, recipe in enumerate(job.recipes)
         ]
@@ -298,10 +299,20 @@ class Supervisor:
         elif claim and message.get("lease") == claim.lease:
             if said == "finished":
                 return True
-            {"step": self._stepped, "preview": self._previewed, "made": self._made, "failed": self._gave_up}[said](
-                message
-            )
+            self._heard_of_job(said, message)
+        elif said == "unsigned":
+            log.warning("picture not signed", extra={"job": message["job"], "reason": message["reason"]})
         return False
+
+    def _heard_of_job(self, said: str, message: dict[str, Any]) -> None:
+        if said == "step":
+            self._stepped(message)
+        elif said == "preview":
+            self._previewed(message)
+        elif said == "made":
+            self._made(message)
+        elif said == "failed":
+            self._gave_up(message)
 
     def _stepped(self, message: dict[str, Any]) -> None:
         self.metrics.steps.inc()
@@ -339,7 +350,7 @@ class Supervisor:
             "row": message["number"],
             "kind": "picture" if recipe else "sheet",
             "created": time.time(),
-            **{key: message[key] for key in ("width", "height", "bytes")},
+            **{key: message[key] for key in ("width", "height", "bytes", "pixels")},
             "format": "png",
             "seed": None if told["seed"] is None else str(told["seed"]),
             "prompt": told["prompt"],

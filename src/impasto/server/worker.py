@@ -45,6 +45,7 @@ class Setup(Frozen):
         dtype: of the networks; None as `impasto.load` has it.
         threads: of torch; None for as many as it takes.
         preview_seconds: least time between two previews; None for none.
+        sign: whether to put content credentials into the pictures.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Setup(Frozen):
     dtype: str | None = None
     threads: int | None = None
     preview_seconds: float | None = 0.5
+    sign: bool = True
 
 
 class ModelPlace(Frozen):
@@ -62,7 +64,17 @@ class ModelPlace(Frozen):
 
 
 class Item(Frozen):
-    """A picture or a sheet to make: which one of which job."""
+    """A picture or a sheet to make.
+
+    Attributes:
+        job: that it belongs to.
+        number: which picture or sheet of the job it is.
+        recipe: of a picture.
+        sheet: what is on a sheet.
+        alike: digest of what its recipe shares with others; those in a row with the same are made together.
+        sources: files of the pictures that it begins with.
+        edited: whether it is an earlier picture of ours changed.
+    """
 
     job: str
     number: int
@@ -70,6 +82,7 @@ class Item(Frozen):
     sheet: dict[str, Any] | None = None
     alike: str = ""
     sources: tuple[Path, ...] = ()
+    edited: bool = False
 
 
 class Task(Frozen):
@@ -212,12 +225,29 @@ class Worker:
             return
         path = place(self.setup.folder, picture_id(item.job, item.number), "png")
         picture.save(path)
-        self._made(task, item, path, picture.image.size, picture.recipe.plain())
+        self._sign(item, path, picture)
+        self._made(task, item, path, picture.image, picture.recipe.plain())
 
-    def _made(
-        self, task: Task, item: Item, path: Path, size: tuple[int, int], recipe: dict[str, Any] | None = None
-    ) -> None:
-        told = {"width": size[0], "height": size[1], "bytes": path.stat().st_size, "recipe": recipe}
+    def _sign(self, item: Item, path: Path, picture: Any) -> None:
+        """Put a content credential into the file; one that cannot be signed is better kept without than lost."""
+        if not self.setup.sign:
+            return
+        from impasto.errors import CredentialError
+        from impasto.rights import credentials
+
+        receipt = self.model.networks.checkpoint.receipt
+        edited = item.edited or picture.recipe.start is not None
+        made = credentials.Made(picture.image, picture.recipe, [receipt] if receipt else [], item.sources, edited)
+        try:
+            credentials.sign(path, made)
+        except CredentialError as error:
+            self.say("unsigned", job=item.job, reason=str(error))
+
+    def _made(self, task: Task, item: Item, path: Path, image: Any, recipe: dict[str, Any] | None = None) -> None:
+        from impasto.pictures.origin import pixels_digest
+
+        size = {"width": image.width, "height": image.height, "bytes": path.stat().st_size}
+        told = {**size, "recipe": recipe, "pixels": pixels_digest(image)}
         self.say("made", job=item.job, lease=task.lease, number=item.number, **told)
 
     def _lay_out(self, task: Task, item: Item) -> None:
@@ -233,7 +263,7 @@ class Worker:
         image = labelled_grid(list(map(open_image, cells)), sheet["columns"], sheet["rows"], **titles)
         path = place(self.setup.folder, picture_id(item.job, item.number), "png")
         png.save(image, path)
-        self._made(task, item, path, image.size)
+        self._made(task, item, path, image)
 
     def _preview(self, task: Task, items: Sequence[Item], images: Sequence[Any]) -> None:
         from PIL import Image

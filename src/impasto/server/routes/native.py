@@ -22,6 +22,7 @@ from impasto.server.events import Event
 from impasto.server.jobs import State
 from impasto.server.models import ModelInfo
 from impasto.server.pictures import MEDIA_TYPES, TooLarge, Upload
+from impasto.server.recall import Recall
 from impasto.server.requests import AXES, GenerateRequest, GridRequest, Id, Name, Priority, UpscaleRequest
 from impasto.server.security import COOKIE
 from impasto.server.service import JobView, PictureView, Service
@@ -30,6 +31,13 @@ from impasto.server.words import Measured, measured
 
 UPSCALERS = ("lanczos", "latent", "latent-nearest", "latent-bicubic")
 NOISE = ("image", "a1111-cpu", "a1111-nv")
+FEATURES = (
+    *("generate", "image-to-image", "inpaint", "outpaint", "hires", "variation", "seamless"),
+    *("grid", "upscale", "recall", "origin"),
+)
+RETRY_MS = 2000
+"""That a browser waits before it listens again after the connection broke."""
+
 FORM_OVERHEAD = 10_000
 """Bytes that a form needs besides the file in it."""
 
@@ -153,6 +161,8 @@ def router(limits: Limits) -> APIRouter:
         ("GET", "/api/adapters", adapters, small),
         ("POST", "/api/tokens", tokens, small),
         ("POST", "/api/uploads", upload, {"status_code": 201, **large}),
+        ("POST", "/api/recall", recall, large),
+        ("GET", "/api/pictures/{picture}/recall", recall_picture, small),
         ("POST", "/api/jobs", generate, {"status_code": 202}),
         ("POST", "/api/grids", grid, {"status_code": 202}),
         ("GET", "/api/jobs", jobs, small),
@@ -198,13 +208,11 @@ def login(request: Request, said: LoginRequest, service: Served) -> Response:
     """Keep the token in a cookie, for what a browser fetches by itself: pictures and events."""
     known = service.settings.token
     if known is None or not hmac.compare_digest(said.token.encode(), known.encode()):
-        return JSONResponse(
-            {"error": {"code": "wrong_token", "message": "That is not the token.", "field": "token"}}, 403
-        )
+        error = Refusal(code="wrong_token", message="That is not the token.", field="token")
+        return JSONResponse(Refused(error=error).plain(), 403)
     answer = Response(status_code=204)
-    answer.set_cookie(
-        COOKIE, said.token, httponly=True, samesite="strict", secure=request.url.scheme == "https", path="/"
-    )
+    secure = request.url.scheme == "https"
+    answer.set_cookie(COOKIE, said.token, httponly=True, samesite="strict", secure=secure)
     return answer
 
 
@@ -231,17 +239,7 @@ def capabilities(service: Served) -> dict[str, Any]:
         "upscalers": UPSCALERS,
         "noise": NOISE,
         "axes": {name: kind.__name__ for name, kind in AXES.items()},
-        "features": [
-            "generate",
-            "image-to-image",
-            "inpaint",
-            "outpaint",
-            "hires",
-            "variation",
-            "seamless",
-            "grid",
-            "upscale",
-        ],
+        "features": FEATURES,
     }
 
 
@@ -276,10 +274,24 @@ def tokens(said: TokensRequest, service: Served) -> TokensView:
 def upload(file: Annotated[UploadFile, File()], service: Served) -> Upload:
     """Keep a picture, to begin another one with or as a mask."""
     limits = service.settings.limits
+    return service.library.upload(_content(file, limits), limits.max_upload_pixels, limits.max_uploads)
+
+
+def recall(file: Annotated[UploadFile, File()], service: Served) -> Recall:
+    """Say what a picture says of how it was made, whichever program wrote it, as a request."""
+    return service.recall(_content(file, service.settings.limits))
+
+
+def recall_picture(picture: Id, service: Served) -> Recall:
+    """Say what a picture of the library says of how it was made, as a request."""
+    return service.recaller.read(service.library.file(picture))
+
+
+def _content(file: UploadFile, limits: Limits) -> bytes:
     data = file.file.read(limits.max_upload_bytes + 1)
     if len(data) > limits.max_upload_bytes:
         raise TooLarge(f"The file has more than {limits.max_upload_bytes:,} bytes, the most that may be sent.")
-    return service.library.upload(data, limits.max_upload_pixels, limits.max_uploads)
+    return data
 
 
 def generate(said: GenerateRequest, service: Served, key: Key = None) -> JobView:
@@ -369,7 +381,7 @@ async def events(
 async def _sent(service: Service, after: int, wanted: Any = lambda _: True) -> AsyncIterator[ServerSentEvent]:
     async for event in service.hub.subscribe(after, wanted):
         if event is None:
-            yield ServerSentEvent(comment="nothing new")
+            yield ServerSentEvent(comment="nothing new", retry=RETRY_MS)
         else:
             yield ServerSentEvent(data=event.data, event=event.name, id=service.hub.mark(event))
 
@@ -396,13 +408,12 @@ def picture(picture: Id, service: Served) -> PictureView:
 
 def star(picture: Id, said: StarRequest, service: Served) -> PictureView:
     """Star a picture or no longer."""
-    service.library.star(picture, said.starred)
-    return service.picture(picture)
+    return service.star(picture, said.starred)
 
 
 def delete(picture: Id, service: Served) -> Response:
     """Delete a picture and its file."""
-    service.library.delete(picture)
+    service.delete(picture)
     return Response(status_code=204)
 
 
