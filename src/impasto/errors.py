@@ -9,7 +9,9 @@
     │   ├── UnreadableWeights     not a well-formed file of a kind that is read here
     │   ├── KeyMismatch           unknown or missing tensors; lists both sets
     │   ├── UnsupportedConfig     asks for a network that is not built here; lists every reason
-    │   └── WeightsChanged        a file in the store is not what was put there
+    │   ├── WeightsChanged        a file in the store is not what was put there
+    │   └── ReceiptMismatch       a model is not what its receipt says
+    ├── Offline               a connection to elsewhere, where the network was forbidden
     ├── PullFailed            a model that cannot be had from its hub, or is not what the hub promised
     ├── PictureFailed         a picture that cannot be finished: the networks gave no finite numbers
     ├── CredentialError       credentials of a picture that cannot be made or read
@@ -17,9 +19,11 @@
     │   ├── CorpusChanged         rows or images differ from what the root promises
     │   ├── RowRefused            a row that the policy does not admit was about to be used
     │   └── SourceUnavailable     a source could not be fetched or is not what was pinned
-    └── TrainingError         a run that cannot go on
-        ├── NotFinite             the loss or a weight became NaN or infinite; names the step
-        └── StateMismatch         a saved state belongs to another plan
+    ├── TrainingError         a run that cannot go on
+    │   ├── NotFinite             the loss or a weight became NaN or infinite; names the step
+    │   └── StateMismatch         a saved state belongs to another plan
+    └── ServerError           a server that cannot be reached, or that could not do what it was asked
+        └── JobFailed             a job of a server that ended without its pictures
 
 A message says what is wrong, with which value, and what to do about it.
 """
@@ -103,6 +107,14 @@ class WeightsChanged(WeightsError):
     """A file in the store is not what was put there."""
 
 
+class ReceiptMismatch(WeightsError):
+    """A model is not what its receipt says."""
+
+
+class Offline(ImpastoError):
+    """A connection to elsewhere, where the network was forbidden."""
+
+
 class PullFailed(ImpastoError):
     """A model that cannot be had from its hub, or is not what the hub promised."""
 
@@ -141,3 +153,19 @@ class NotFinite(TrainingError):
 
 class StateMismatch(TrainingError):
     """A saved state belongs to another plan."""
+
+
+class ServerError(ImpastoError):
+    """A server that cannot be reached, or that could not do what it was asked."""
+
+
+class JobFailed(ServerError):
+    """A job of a server that ended without its pictures.
+
+    Attributes:
+        code: of the job's error, or `cancelled`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)

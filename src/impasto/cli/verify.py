@@ -14,7 +14,7 @@ from impasto.errors import InvalidInput, NotFound, printable
 
 if TYPE_CHECKING:
     from impasto.pictures.origin import Commitment
-    from impasto.rights.verify import Report, State
+    from impasto.rights.report import Report, State
 
 HEADS: dict[State, tuple[str, str]] = {
     "holds": ("Holds", "green"),
@@ -22,6 +22,7 @@ HEADS: dict[State, tuple[str, str]] = {
     "unknown": ("Not known", "yellow"),
 }
 CODES: dict[State, int] = {"holds": 0, "changed": 1, "unknown": 3}
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 LONGEST = 300  # characters of what a file says of itself that are shown
 
 
@@ -31,6 +32,8 @@ def verify(
     *,
     trust: list[Path] | None = None,
     recipe: Path | None = None,
+    corpus: Path | None = None,
+    expect: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """Say what holds of a picture, a model or an adapter, what was changed, and what is not known.
@@ -40,22 +43,37 @@ def verify(
     such as who a signer is.
 
     Args:
-        file: the picture, the folder or file of a model, or the file of an adapter.
+        file: the picture, the folder, file or name of a model, or the file of an adapter.
         trust: a PEM file with the root certificate of somebody whose signatures you believe; repeat it for several.
             Your own identity is always known.
         recipe: the file that was kept beside a picture made with "--metadata private".
+        corpus: the folder of the corpus that a model says it learned from, where it does not lie in the model's own.
+        expect: the digest that you know a model or adapter by, from a picture made with it or a place that you believe.
         as_json: print everything as JSON.
     """
-    from impasto.rights import verify as rights
-
-    kept = _kept(recipe) if recipe else None
     with Console(stderr=True).status(f"Reading {file} ..."):
-        report = rights.verify(file, _trusted(trust or []), kept)
+        if _holds_weights(file):
+            from impasto.rights import artefacts  # torch comes in here
+
+            report = artefacts.verify(artefacts.find(file), corpus, expect)
+        else:
+            from impasto.rights.verify import picture
+
+            report = picture(file, _trusted(trust or []), _kept(recipe) if recipe else None)
     if as_json:
         print(json.dumps({"file": str(file), **report.plain()}, indent=1, ensure_ascii=False))
     else:
         _print(report, file)
     return CODES[report.state]
+
+
+def _holds_weights(path: Path) -> bool:
+    """Return whether `path` is a model, an adapter or the like, by its first bytes, or may be a model's name."""
+    if not path.is_file():
+        return path.is_dir() or (path == Path(path.name) and path.suffix.lower() not in PICTURES)
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" or start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04"))  # safetensors; torch.save
 
 
 def _trusted(paths: list[Path]) -> str:

@@ -1,12 +1,10 @@
-"""What holds of a file, what was changed, and what cannot be known, in plain words."""
+"""What holds of a picture, what was changed, and what cannot be known."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from impasto.errors import CredentialError, ImpastoError, InvalidRecipe
 from impasto.pictures import formats
@@ -14,9 +12,8 @@ from impasto.pictures.origin import Commitment, pixels_digest
 from impasto.recipe import Recipe
 from impasto.rights import credentials
 from impasto.rights.credentials import Credentials, Generation, RemoteCredentials
+from impasto.rights.report import Finding, Report
 from impasto.schema import bytes_digest
-
-State = Literal["holds", "changed", "unknown"]
 
 SOURCES = {
     "trainedAlgorithmicMedia": "made by a trained model",
@@ -42,55 +39,6 @@ SAID_ELSEWHERE = (
     "ingredient.",
 )
 """Beginnings of C2PA's codes of failure that have a sentence of their own."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        about: a word for it: `signature`, `signer`, `file`, `pixels`, `recipe` ...
-        state: whether it holds, was changed, or cannot be known.
-        text: a sentence for people.
-    """
-
-    about: str
-    state: State
-    text: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was found out about a file or folder.
-
-    Attributes:
-        what: it is, in words.
-        findings: what was looked at.
-        says: what it says of itself, which holds as far as its signer is to be believed: (what, value).
-    """
-
-    what: str
-    findings: tuple[Finding, ...]
-    says: tuple[tuple[str, str], ...] = ()
-
-    def of(self, state: State) -> list[Finding]:
-        """Return the findings of one state."""
-        return [finding for finding in self.findings if finding.state == state]
-
-    @property
-    def state(self) -> State:
-        """`changed` when anything was, else `unknown` when anything is, else `holds`."""
-        states = [finding.state for finding in self.findings]
-        return "changed" if "changed" in states else "unknown" if "unknown" in states or not states else "holds"
-
-    def plain(self) -> dict[str, Any]:
-        """Return everything as JSON types."""
-        return {
-            "what": self.what,
-            "state": self.state,
-            "findings": [vars(finding) for finding in self.findings],
-            "says": [{"what": what, "value": value} for what, value in self.says],
-        }
 
 
 def picture(path: Path, trust: str = "", kept: Commitment | None = None) -> Report:
@@ -295,8 +243,3 @@ def _told(texts: dict[str, str]) -> Iterator[tuple[str, str]]:
     yield "prompt", recipe.prompt
     yield "seed", str(recipe.seed)
     yield from (("adapter", f"{use.name} ({use.identity}), weight {use.weight:g}") for use in recipe.adapters)
-
-
-def verify(path: Path, trust: str = "", kept: Commitment | None = None) -> Report:
-    """Verify what is at `path`; see `picture`."""
-    return picture(path, trust, kept)
