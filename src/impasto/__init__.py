@@ -21,6 +21,7 @@ def load(
     dtype: torch.dtype | None = None,
     vae: str | os.PathLike[str] | None = None,
     ema: bool = False,
+    verify: bool = True,
 ) -> Model:
     """Load a model, ready to make pictures.
 
@@ -30,11 +31,13 @@ def load(
         dtype: of the networks; left out, float32 on the CPU, and as the files have it elsewhere.
         vae: path of an autoencoder, a folder or a single file, to use in the place of the model's own.
         ema: take the moving average of the weights, from a single file that has both.
+        verify: compare the model with its receipt, where it has one, which reads all of it the first time.
 
     Raises:
         NotFound: neither a name nor a model's path; lists the names.
+        ReceiptMismatch: the model is not what its receipt says.
         WeightsError: the model's files cannot be used.
     """
     from impasto.pipeline import load as load_model  # torch comes in here, not with `import impasto`
 
-    return load_model(model, device=device, dtype=dtype, vae=vae, ema=ema)
+    return load_model(model, device=device, dtype=dtype, vae=vae, ema=ema, verify=verify)

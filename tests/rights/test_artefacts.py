@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import impasto
 from impasto.adapters.embeddings import Embedding, write_embedding
 from impasto.adapters.lora import Adapter, LowRank, read_adapter, write_adapter
 from impasto.adapters.metadata import described, described_embedding
@@ -233,3 +234,17 @@ def test_the_command(original: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["verify", str(adapter(tmp_path))]) == 3
     assert main(["verify", "no-such-model"]) == 2
     assert "Unknown model" in capsys.readouterr().err
+
+
+def test_a_changed_model_is_not_loaded_unless_one_insists(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    impasto.load(model)
+    a_number(model)
+    with pytest.raises(ReceiptMismatch, match=r"weights of the unet.*\n.*--unverified"):
+        impasto.load(model)
+    changed = impasto.load(model, verify=False)
+    assert changed.digest != json.loads((model / "receipt.json").read_text())["identity"]
+    assert main(["generate", "fox", "--model", str(model), "-o", str(tmp_path / "fox.png")]) == 1
+    assert "--unverified" in capsys.readouterr().err
+    assert not (tmp_path / "fox.png").exists()

@@ -9,13 +9,11 @@ import torch
 
 from impasto.errors import InvalidInput, NotFound
 from impasto.pipeline.model import Model
+from impasto.rights import receipts
 from impasto.weights.detect import Choices
+from impasto.weights.home import NAMES, PACKAGED
 from impasto.weights.load import load_model
 from impasto.weights.store import Kind, find
-
-PACKAGED = Path(__file__).parents[1]
-NAMES = ("glyph",)
-"""Models that come with Impasto, each a folder in the package."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Number formats of networks, as recipes name them."""
@@ -28,11 +26,14 @@ def load(
     dtype: torch.dtype | None = None,
     vae: str | os.PathLike[str] | None = None,
     ema: bool = False,
+    verify: bool = True,
 ) -> Model:
     """Load a model; see `impasto.load`."""
-    device = find_device(device)
+    device, place = find_device(device), _place(model)
     dtype = torch.float32 if dtype is None and device.type == "cpu" else dtype
-    loaded = load_model(_place(model), dtype, device, Choices(ema=ema, vae=_place(vae, "vae") if vae else None))
+    loaded = load_model(place, dtype, device, Choices(ema=ema, vae=_place(vae, "vae") if vae else None))
+    if verify:
+        receipts.check(loaded.checkpoint, place)
     return Model(loaded, loaded.checkpoint.about)
 
 

@@ -53,7 +53,7 @@ def check(checkpoint: Checkpoint, path: Path) -> None:
         listing = "".join(f"\n  {mismatch.text}" for mismatch in found)
         raise ReceiptMismatch(
             f"{path} is not what its receipt says; nothing was loaded.{listing}\n"
-            "Get it again from where you had it. If it was changed on purpose, load it unverified."
+            "Get it again from where you had it. If it was changed on purpose: --unverified, or load(verify=False)."
         )
 
 

@@ -9,6 +9,10 @@ import platformdirs
 
 VARIABLE = "IMPASTO_HOME"
 
+PACKAGED = Path(__file__).parents[1]
+NAMES = ("glyph",)
+"""Models that come with Impasto, each a folder in the package."""
+
 
 def home() -> Path:
     """Return the folder: that of the variable `IMPASTO_HOME`, or the system's place for what programs keep."""
