@@ -199,9 +199,9 @@ def _adapter(name: str, sources: list[_Source], unet: UNetConfig) -> Adapter:
         for (part, path), tensors in _layers(source, unet).items():
             if path in parts.setdefault(part, {}):
                 raise KeyMismatch(str(source.file.path), [f"{part}.{path} (in another file too)"], ())
-            parts[part][path] = _low_rank(
-                tensors, _configured(source, part, path), f"{source.file.path}: {part}.{path}"
-            )
+            rank = tensors["down"].shape[0] if tensors["down"].ndim else 0
+            alpha = _configured(source, part, path, rank)
+            parts[part][path] = _low_rank(tensors, alpha, f"{source.file.path}: {part}.{path}")
     if not any(parts.values()):
         raise UnreadableWeights(f"{sources[0].file.path} holds no adapter: it has no tensors.")
     return Adapter(name[:MAX_NAME], {part: parts[part] for part in PARTS if part in parts}, metadata)
@@ -267,7 +267,7 @@ def _dora(tensors: Tensors, where: str) -> Tensor | None:
     return given.reshape((1, -1) + (1,) * (sides - 2) if columns else (-1,) + (1,) * (sides - 1))
 
 
-def _configured(source: _Source, part: Part, path: str) -> float | None:
+def _configured(source: _Source, part: Part, path: str, rank: int) -> float | None:
     """Return the alpha that a configuration of PEFT's gives a layer; None without one.
 
     Raises:
@@ -282,8 +282,7 @@ def _configured(source: _Source, part: Part, path: str) -> float | None:
         raise UnsupportedConfig(where, problems)
     if (kind := config.get("peft_type", "LORA")) != "LORA":
         raise UnsupportedConfig(where, [f"peft_type: {kind!r:.80}; only 'LORA' is supported"])
-    rank = _patterned(config, "rank_pattern", path, config.get("r", 8), where)
-    alpha = _patterned(config, "alpha_pattern", path, config.get("lora_alpha", 8), where)
+    alpha = _alpha(config, path, where)
     return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
 
 
@@ -313,14 +312,15 @@ def _told(file: TensorFile, part: Part) -> dict[str, Any]:
     return own or {key: value for key, value in told.items() if not key.startswith(PARTS)}
 
 
-def _patterned(config: Mapping[str, Any], key: str, path: str, default: Any, where: str) -> float:
-    """Return the value that the first pattern fitting `path` gives, else `default`; PEFT's `get_pattern_key`."""
-    patterns = config.get(key) or {}
+def _alpha(config: Mapping[str, Any], path: str, where: str) -> float:
+    """Return the alpha that the first pattern fitting `path` gives, else that of all; see PEFT's `get_pattern_key`."""
+    patterns = config.get("alpha_pattern") or {}
     if not isinstance(patterns, dict):
-        raise UnsupportedConfig(where, [f"{key}: {patterns!r:.80} is no table of patterns"])
-    value = next((value for pattern, value in patterns.items() if _fits(pattern, path)), default)
+        raise UnsupportedConfig(where, [f"alpha_pattern: {patterns!r:.80} is no table of patterns"])
+    usual = config.get("lora_alpha", 8)
+    value = next((value for pattern, value in patterns.items() if _fits(pattern, path)), usual)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UnsupportedConfig(where, [f"{key}: {value!r:.80} for {path} is no finite number"])
+        raise UnsupportedConfig(where, [f"lora_alpha or alpha_pattern: {value!r:.80} for {path} is no finite number"])
     return float(value)
 
 

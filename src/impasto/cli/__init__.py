@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 import impasto
+from impasto import offline
 from impasto.errors import ImpastoError, InvalidInput, NotFound
 
 
@@ -36,10 +37,25 @@ COMMANDS = {
     ),
     "corpus": Command("impasto.cli.corpus:app", "Build, look at and verify a corpus."),
     "train": Command("impasto.cli.train:app", "Train a model from a plan."),
+    "pull": Command(
+        "impasto.cli.pull:pull",
+        "Fetch a model, adapter or embedding from the Hugging Face hub into the store, once.",
+    ),
+    "list": Command(
+        "impasto.cli.list:list_",
+        "Say what models, adapters and embeddings there are: Impasto's own, pulled ones, and those of other tools.",
+    ),
+    "remove": Command(
+        "impasto.cli.remove:remove", "Remove a pulled model, adapter or embedding and its files from the store."
+    ),
+    "folders": Command(
+        "impasto.cli.folders:app", "Use the models, adapters and embeddings of other tools where they lie."
+    ),
     "convert": Command(
         "impasto.cli.convert:convert",
         "Write a model in another layout: one file as Stable Diffusion was released (ldm), or a folder (diffusers).",
     ),
+    "adapter": Command("impasto.cli.adapter:app", "Merge, extract, resize, convert and look at LoRAs and embeddings."),
     "inspect": Command(
         "impasto.cli.inspect:inspect",
         "Say what a file or folder of weights is: architecture, number formats, sizes, hashes, metadata, receipt.",
@@ -50,22 +66,35 @@ COMMANDS = {
     ),
     "identity": Command("impasto.cli.identity:app", "Show, make or import the identity that signs pictures."),
     "trace": Command(
-        "impasto.cli.trace:trace", "Find the works of a model's corpus that a picture resembles, and say whose they are."
+        "impasto.cli.trace:trace",
+        "Find the works of a model's corpus that a picture resembles, and say whose they are.",
     ),
     "serve": Command(
         "impasto.cli.serve:serve",
         "Serve pictures to browsers and programs: the studio at /, and the APIs that clients already speak.",
+    ),
+    "mcp": Command(
+        "impasto.cli.mcp:mcp",
+        "Give an assistant tools to make pictures, over standard input and output (Model Context Protocol).",
     ),
     "demo": Command("impasto.cli.demo:demo", "Draw a sheet of pictures with Glyph, the model that comes with Impasto."),
 }
 
 # What `pip install "impasto[EXTRA]"` brings, by the name it is imported under.
 EXTRAS = {
-    **{"resvg_py": "corpus", "matplotlib": "train", "usearch": "trace"},
-    **dict.fromkeys(("fastapi", "uvicorn", "sqlalchemy", "prometheus_client", "multipart", "python_multipart"), "serve"),
+    **{"resvg_py": "corpus", "matplotlib": "train", "usearch": "trace", "mcp": "mcp"},
+    **dict.fromkeys(("huggingface_hub", "httpx2", "filelock", "yaml"), "hub"),
+    **dict.fromkeys(
+        ("fastapi", "uvicorn", "sqlalchemy", "prometheus_client", "multipart", "python_multipart"), "serve"
+    ),
 }
 
-HELP = "An open platform for open-weight text-to-image models."
+OFFLINE = "--offline"
+
+HELP = f"""An open platform for open-weight text-to-image models.
+
+With {OFFLINE} (or IMPASTO_OFFLINE=1) no command opens a connection that leaves this machine; else only pull does.
+"""
 
 
 def root(imported: Collection[str] = ()) -> App:
@@ -96,7 +125,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     try:
-        return _run(words)
+        if OFFLINE in words or offline.asked():
+            offline.cut()
+        return _run([word for word in words if word != OFFLINE])
     except (InvalidInput, NotFound) as error:
         return _failed(str(error), code=2)
     except ImpastoError as error:
