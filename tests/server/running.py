@@ -56,12 +56,10 @@ def running(folder: Path, **settings: Any) -> Iterator[Running]:
     models = settings.pop("models", None) or (model_folder(folder),)
     chosen = {"preview_seconds": 0, "grace_seconds": 1, "threads": 1, "device": "cpu", **settings}
     app = create_app(Settings(data=folder / "data", models=models, **chosen))
-    if not any(getattr(r, "path", "").startswith("/sdapi") for r in app.router.routes):  # TEMPORARY
-        from impasto.server.routes import openai, sdapi
-
+    if not any(getattr(r, "path", "") == "/mcp" for r in app.router.routes):  # TEMPORARY
+        from impasto.server.mcp import attach
         pages = [app.router.routes.pop(), app.router.routes.pop()]
-        app.include_router(openai.router(app.state.service.settings.limits))
-        app.include_router(sdapi.router(app.state.service.settings.limits))
+        attach(app, app.state.service.settings)
         app.router.routes.extend(reversed(pages))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -10,24 +10,12 @@ from pathlib import Path
 from fastapi import Request
 from PIL import Image
 
-from impasto.errors import ImpastoError
+from impasto.errors import ImpastoError, JobFailed
 from impasto.server.pictures import Upload
 from impasto.server.service import JobView, PictureView, Service
 
 LOOK_SECONDS = 0.5
 """How often it is looked whether a client is still there."""
-
-
-class JobFailed(ImpastoError):
-    """A job that ended without the pictures that were asked for.
-
-    Attributes:
-        code: of the job's error, or `cancelled`.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)
 
 
 class ClientGone(Exception):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from impasto.errors import ImpastoError, NotFound
-from impasto.server.answers import JobFailed
+from impasto.errors import ImpastoError, JobFailed, NotFound
 from impasto.server.events import TooManySubscribers
 from impasto.server.jobs import Conflict, QueueFull
 from impasto.server.pictures import TooLarge

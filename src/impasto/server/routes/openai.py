@@ -25,8 +25,8 @@ from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
-from impasto.errors import ImpastoError, NotFound
-from impasto.server.answers import ClientGone, Delivered, JobFailed, cancelled, decoded, delivered, ended, uploaded
+from impasto.errors import ImpastoError, JobFailed, NotFound
+from impasto.server.answers import ClientGone, Delivered, cancelled, decoded, delivered, ended, uploaded
 from impasto.server.dialects import openai
 from impasto.server.dialects.images import LANCZOS, alpha_mask, from_text, to_text
 from impasto.server.dialects.openai import Counted, EditSaid, Said, VariationSaid
