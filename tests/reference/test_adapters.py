@@ -14,6 +14,8 @@ from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_
 from safetensors.torch import save_file
 
 from impasto.adapters.attach import Use, attached
+from impasto.adapters.embeddings import LAYOUTS as EMBEDDING_LAYOUTS
+from impasto.adapters.embeddings import Embedding, read_embedding, write_embedding
 from impasto.adapters.layouts import LAYOUTS
 from impasto.adapters.lora import Adapter, read_adapter, write_adapter
 from impasto.weights.checkpoint import About
@@ -108,7 +110,7 @@ UNET_CONFIGS: dict[str, dict[str, Any]] = {
     "every layer": {
         "r": 4,
         "lora_alpha": 2,
-        "target_modules": r".*(to_[qkv]|to_out\.0|ff\.net\.(0\.proj|2)|proj_(in|out)|conv\d?|conv_shortcut|time_emb_proj)",
+        "target_modules": r".*(to_[qkv]|to_out\.0|ff\.net\.(0\.proj|2)|proj_(in|out)|conv(\d|_shortcut)?|time_emb_proj)",
     },
     "patterns": {
         "r": 4,
@@ -240,3 +242,27 @@ def test_two_at_once_with_weights_a_part_are_what_diffusers_makes_of_them(
     uses = [Use(adapters[0], 0.7, 0.3), Use(adapters[1], -0.5, 1.2)]
 
     assert_same_change(ours(*uses), theirs(pipe))
+
+
+EMBEDDING = Embedding("my-style", torch.randn(3, 32, generator=torch.Generator().manual_seed(0)), token="<my-style>")
+
+
+@pytest.mark.parametrize("layout", EMBEDDING_LAYOUTS)
+def test_diffusers_reads_embeddings_that_are_written_here(
+    layout: str, pipe: diffusers.StableDiffusionPipeline, tmp_path: Path
+) -> None:
+    name = "e.bin" if layout in ("bin", "pt") else "e.safetensors"
+    write_embedding(EMBEDDING, tmp_path / name, layout)
+
+    pipe.load_textual_inversion(tmp_path / name, token="<my-style>")
+
+    ids = pipe.tokenizer.convert_tokens_to_ids(["<my-style>", "<my-style>_1", "<my-style>_2"])
+    assert torch.equal(pipe.text_encoder.get_input_embeddings().weight[ids], EMBEDDING.vectors)
+
+
+def test_embeddings_as_scripts_of_diffusers_save_them_are_read_here(tmp_path: Path) -> None:
+    save_file({"<my-style>": EMBEDDING.vectors}, tmp_path / "learned_embeds.safetensors")
+    torch.save({"<my-style>": EMBEDDING.vectors[0]}, tmp_path / "one.bin")
+
+    assert read_embedding(tmp_path).digest == EMBEDDING.digest
+    assert torch.equal(read_embedding(tmp_path / "one.bin").vectors, EMBEDDING.vectors[:1])
