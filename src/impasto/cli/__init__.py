@@ -64,6 +64,10 @@ COMMANDS = {
         "impasto.cli.verify:verify",
         "Say what holds of a picture, a model or an adapter, what was changed, and what is not known.",
     ),
+    "lineage": Command(
+        "impasto.cli.lineage:lineage",
+        "Draw what a picture, model, adapter or embedding was made from: model, parts, adapters, corpus, makers.",
+    ),
     "identity": Command("impasto.cli.identity:app", "Show, make or import the identity that signs pictures."),
     "trace": Command(
         "impasto.cli.trace:trace",

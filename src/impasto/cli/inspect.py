@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -17,21 +16,25 @@ from impasto.errors import printable
 if TYPE_CHECKING:
     from impasto.weights.checkpoint import Checkpoint
     from impasto.weights.description import File
+    from impasto.weights.store import Entry
 
 LONGEST = 200  # characters of a metadata value that are shown
 
 
-def inspect(path: Path, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def inspect(what: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
     """Say what a file or folder of weights is: architecture, number formats, sizes, hashes, metadata, receipt.
 
-    Nothing in the file is run, whatever it is.
+    Nothing in the file is run, whatever it is. Of what was pulled it also says from where and under which licence.
 
     Args:
-        path: the file, or the folder of a model.
+        what: the file, the folder of a model, or the name of what was pulled or is in another tool's folder.
         as_json: print everything as JSON.
     """
     from impasto.weights.description import describe
+    from impasto.weights.home import NAMES, PACKAGED
+    from impasto.weights.store import find
 
+    path = find(what, None, {name: PACKAGED / name for name in NAMES})
     with Console(stderr=True).status(f"Reading {path} ..."):
         found = describe(path)
         plain = found.plain() if as_json else {}
@@ -42,6 +45,8 @@ def inspect(path: Path, /, *, as_json: Annotated[bool, Parameter(name="--json")]
     console.print(Text.assemble((str(path), "bold"), f" is {found.what}."), soft_wrap=True)
     if found.problem:
         console.print(Text(f"It is not read here. {found.problem}", "red"), soft_wrap=True)
+    if found.stored:
+        _print(console, "Store", _stored(found.stored))
     if found.checkpoint:
         _print(console, "Model", _model(found.checkpoint))
     for file in found.files:
@@ -81,6 +86,19 @@ def _model(checkpoint: Checkpoint) -> dict[str, str]:
         "made": made,
         "licence": (receipt and receipt.licence) or "not known",
         "left out": f"{len(checkpoint.extras)} tensors that are no part of it" if checkpoint.extras else "nothing",
+    }
+
+
+def _stored(entry: Entry) -> dict[str, str]:
+    origin = entry.origin
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "from": f"{origin.repo}{f' on {origin.hub}' if origin.hub else ''}" if origin else "not known",
+        "revision": origin.revision if origin else "not known",
+        "licence": str(entry.licence),
+        "made for": entry.base or "not said",
+        "files": f"{len(entry.files)}, {entry.bytes:,} bytes, as they were pulled",
     }
 
 

@@ -15,6 +15,8 @@ from impasto.weights.home import NAMES, PACKAGED
 from impasto.weights.load import load_model
 from impasto.weights.store import Kind, find
 
+__all__ = ["DTYPES", "NAMES", "PACKAGED", "find_device", "load"]
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Number formats of networks, as recipes name them."""
 

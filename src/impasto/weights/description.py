@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -11,13 +12,13 @@ from typing import Any
 
 from impasto.errors import NotFound, WeightsError
 from impasto.schema import file_digest
+from impasto.weights import files
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.containers import CONTAINERS, container, open_tensors
 from impasto.weights.detect import CONTENTS, content, open_model
-from impasto.weights.files import DTYPE_NAMES, Entry
+from impasto.weights.files import DTYPE_NAMES
 from impasto.weights.layouts import diffusers, ldm
-
-SHORT = 10  # hexadecimal digits of A1111's hash, the beginning of the file's SHA-256
+from impasto.weights.store import SHORT, Entry, check, holding
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,21 @@ class Description:
         files: every file of weights there.
         checkpoint: the model, where it is one.
         problem: why it cannot be used as one, where it is one that is not read here.
+        stored: what was pulled, where it is of the store and still the same.
     """
 
     what: str
     files: tuple[File, ...]
     checkpoint: Checkpoint | None = None
     problem: str | None = None
+    stored: Entry | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return everything as JSON types."""
         return {
             "what": self.what,
             "problem": self.problem,
+            "stored": self.stored and self.stored.plain(),
             "model": self.checkpoint and _model(self.checkpoint),
             "files": [
                 {
@@ -105,9 +109,14 @@ def describe(path: Path) -> Description:
     Raises:
         NotFound: there is nothing, or a folder without a model.
         UnreadableWeights: it is not a well-formed file of a kind that is read here.
+        WeightsChanged: it is of the store, and not what was pulled.
     """
-    if path.is_dir():
-        return _describe_folder(path)
+    check(path)
+    found, stored = (_describe_folder if path.is_dir() else _describe_file)(path), holding(path)
+    return dataclasses.replace(found, stored=stored.entry if stored else None)
+
+
+def _describe_file(path: Path) -> Description:
     file = _file(path)
     tensors = open_tensors(path)
     kind = content(tensors)
@@ -141,7 +150,7 @@ def _file(path: Path) -> File:
     )
 
 
-def _dtypes(entries: Mapping[str, Entry]) -> dict[str, int]:
+def _dtypes(entries: Mapping[str, files.Entry]) -> dict[str, int]:
     numbers: Counter[str] = Counter()
     for entry in entries.values():
         numbers[DTYPE_NAMES[entry.dtype]] += math.prod(entry.shape)

@@ -105,7 +105,9 @@ def _told(repo: str, revision: str | None, *, cut: bool = True) -> Iterator[None
     except errors.HFValidationError as error:
         raise InvalidInput(f"{repo!r} is not a repository's name. Write OWNER/NAME, as in its address.") from error
     except errors.OfflineModeIsEnabled as error:
-        raise PullFailed(f"{repo} cannot be pulled: HF_HUB_OFFLINE forbids it. Unset it to pull.") from error
+        raise PullFailed(
+            f"{repo} cannot be pulled: --offline, IMPASTO_OFFLINE or HF_HUB_OFFLINE forbids the network."
+        ) from error
     except errors.GatedRepoError as error:
         raise PullFailed(
             f"{repo} is gated: its owners let in who agreed to their conditions. Agree on its page, then say who you "

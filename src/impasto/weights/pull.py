@@ -76,8 +76,8 @@ def pull(offer: Offer, store: Store) -> Iterator[Pulling]:
         PullFailed: a file cannot be fetched, or is not what the hub promised; what is there is kept for the next time.
         WeightsError: what was fetched cannot be used.
     """
-    if there := _there(offer, store):
-        yield Pulling("", offer.bytes, offer.bytes, there)
+    if stored := there(offer, store):
+        yield Pulling("", offer.bytes, offer.bytes, stored)
         return
     with _staging(offer, store) as folder:
         done, first = 0, next(file for file in offer.files if file.path.endswith(".safetensors"))
@@ -130,8 +130,8 @@ def _free(offer: Offer, store: Store) -> None:
             raise InvalidInput(f"{offer.name!r} is in the store already, the {other}. Choose another with --name.")
 
 
-def _there(offer: Offer, store: Store) -> Stored | None:
-    """Return the entry, if it is in the store and as it was."""
+def there(offer: Offer, store: Store) -> Stored | None:
+    """Return the entry of what `offer` would bring, if it is in the store and as it was."""
     for stored in store:
         if stored.entry.name == offer.name and _same(offer, stored.entry):
             with suppress(WeightsChanged), remembered() as facts:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -282,7 +282,7 @@ def check(path: Path) -> None:
             stored.verify(facts)
 
 
-def find(name: str, kind: Kind = "model", packaged: Mapping[str, Path] | None = None) -> Path:
+def find(name: str, kind: Kind | None = "model", packaged: Mapping[str, Path] | None = None) -> Path:
     """Return where the model (adapter, embedding, autoencoder) called `name` is.
 
     Looked for are, in this order: what comes with Impasto, the store, the folders of other tools that were named to it
@@ -290,55 +290,51 @@ def find(name: str, kind: Kind = "model", packaged: Mapping[str, Path] | None = 
 
     Args:
         name: to find.
-        kind: of what it is.
+        kind: of what it is; None for whatever it is.
         packaged: what comes with Impasto.
 
     Raises:
         NotFound: nothing has that name; lists what there is.
         InvalidInput: several files have it.
     """
-    packaged, path = packaged or {}, Path(name).expanduser()
+    packaged, path, what = packaged or {}, Path(name).expanduser(), kind or "model, adapter, embedding or autoencoder"
     if name in packaged:
         return packaged[name]
     if path.is_absolute() or name.startswith("."):
         if path.exists():
             return path
-        raise NotFound(f"There is no {kind} at {name!r}: no such file or folder.")
-    store = Store()
-    if found := store.called(name, [kind]):
-        return _only([stored.path for stored in found], name, kind)
-    others = _in_folders(kind)
+        raise NotFound(f"There is no {what} at {name!r}: no such file or folder.")
+    store, kinds = Store(), (kind,) if kind else KINDS
+    if found := store.called(name, kinds):
+        return _only([stored.path for stored in found], name, what)
+    others = _in_folders(kinds)
     if paths := [item.path for item in others if name in item.names]:
-        return _only(paths, name, kind)
+        return _only(paths, name, what)
     if path.exists():
         return path
-    there = {*packaged, *(stored.entry.name for stored in store if stored.entry.kind == kind)}
-    raise nothing(kind, name, [*there, *(item.name for item in others)])
+    there = {*packaged, *(stored.entry.name for stored in store if stored.entry.kind in kinds)}
+    raise nothing(what, name, [*there, *(item.name for item in others)])
 
 
-def _only(paths: list[Path], name: str, kind: Kind) -> Path:
+def _only(paths: list[Path], name: str, what: str) -> Path:
     if len(paths) > 1:
-        raise InvalidInput(f"{name!r} is more than one {kind}. Give one's path: {', '.join(map(str, paths))}.")
+        raise InvalidInput(f"{name!r} is more than one {what}. Give one's path: {', '.join(map(str, paths))}.")
     return paths[0]
 
 
-def _in_folders(kind: Kind) -> list[folders.Item]:
+def everything(kind: Kind) -> dict[str, Path]:
+    """Return all of a `kind` that is in the store and in the registered folders of other tools, by name."""
+    others = {item.name: item.path for item in _in_folders([kind])}
+    return {**others, **{found.entry.name: found.path for found in Store() if found.entry.kind == kind}}
+
+
+def _in_folders(kinds: Sequence[str]) -> list[folders.Item]:
     registered = folders.Registered()
     with remembered() as facts:
-        return [item for folder in registered for item in folders.items(folder, facts) if item.kind == kind]
+        return [item for folder in registered for item in folders.items(folder, facts) if item.kind in kinds]
 
 
 def nothing(what: str, name: str, there: list[str]) -> ImpastoError:
     """Return the error for a `name` that nothing has."""
     choices = f"Choose one of: {', '.join(sorted(set(there)))}." if there else "There is none yet."
     return NotFound(f"Unknown {what} {name!r}. {choices} Or give the path of one; {name!r} is not there.")
-
-
-def listing(entry: Entry) -> dict[str, Any]:
-    """Return what is shown of `entry`, by name."""
-    origin = entry.origin
-    return {
-        "from": f"{origin.repo} at {origin.revision}" if origin else "not known",
-        "licence": str(entry.licence),
-        "base": entry.base or "not said",
-    }
