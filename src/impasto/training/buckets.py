@@ -1,6 +1,6 @@
 """Aspect-ratio buckets: pictures of any shape in a few sizes of about one area, so that little is cut off.
 
-The rules are those of kohya's sd-scripts (docs/train_network.md and `library/model_util.py`), so that what people know of
+The rules are those of kohya's sd-scripts (docs/train_network.md, `library/model_util.py`), so that what people know of
 their buckets holds here: sides are whole steps, from half the resolution to twice it; a picture is resized until it
 covers the bucket nearest to its own shape and is cut to it around the middle.
 """

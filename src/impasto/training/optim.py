@@ -34,7 +34,7 @@ def alike(name: str) -> float:  # noqa: ARG001 (the signature of a `Rate`)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, rate: Rate = alike) -> list[dict[str, Any]]:
-    """Split trained parameters by their rate, and into those that decay (two or more dimensions) and norms and biases."""
+    """Split trained parameters by rate, and into those that decay (two or more dimensions) and norms and biases."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     for wide in (True, False):

@@ -1,7 +1,7 @@
-"""Several processes that learn one thing, started by torch's own launcher: `torchrun --nproc-per-node 2 -m impasto ...`.
+"""Several processes that learn one thing, started by torch's own launcher: `torchrun --nproc-per-node 2 -m impasto`.
 
-A step's gradient is the mean over the pieces that its plan names; processes share the pieces out, and each then makes the
-same step. So the result is that of one process, but for the order in which numbers are added.
+A step's gradient is the mean over the pieces that its plan names; processes share the pieces out, and each then makes
+the same step. So the result is that of one process, but for the order in which numbers are added.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def autoencoder(
     plan = plans.read(AutoencoderPlan, plan_file)
     earlier = read_autoencoder(start) if start else None
     _check_start(plan.start, start, earlier)
-    began = _began(output)
+    began = beginning(output)
     yield Preparing("loading the corpus")
     chosen = data.load(Corpus.open(corpus_folder), plan.select)
     vae = earlier.load(device).requires_grad_() if earlier else None
@@ -139,7 +139,7 @@ def model(
     encoder = read_autoencoder(autoencoder_folder)
     if encoder.config != plan.spec.vae:
         raise InvalidPlan(f"The autoencoder in {autoencoder_folder} has another shape than {plan.spec.name!r} has.")
-    began = _began(output)
+    began = beginning(output)
     yield Preparing("loading the corpus")
     chosen = data.load(Corpus.open(corpus_folder), plan.select)
     vae = encoder.load(device)
@@ -257,7 +257,7 @@ def environment() -> Environment:
     )
 
 
-def _began(output: Path) -> datetime:
+def beginning(output: Path) -> datetime:
     """Return when the run in `output` began, which is now if it is new."""
     mark = output / "started"
     if not mark.exists():

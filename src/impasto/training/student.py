@@ -81,8 +81,10 @@ class Student:
             step: that is being learned, by which dropout is drawn; None for use, without dropout.
         """
         pair = self.frozen
-        pair.unet = modules["unet"] if "unet" in modules else pair.unet
-        pair.text_encoder = modules["text_encoder"] if "text_encoder" in modules else pair.text_encoder
+        if "unet" in modules:
+            pair.unet = modules["unet"]
+        if "text_encoder" in modules:
+            pair.text_encoder = modules["text_encoder"]
         if "embedding" in modules:
             pair.vectors = cast("Vectors", modules["embedding"]).vectors
         if "adapter" not in modules:

@@ -99,6 +99,7 @@ class TeachingPlan(TrainingPlan):
         prior: pictures of the subject's class to keep; None for none.
         samples: what the sample sheets show.
         ema: none by itself: few steps are made.
+        licence: SPDX expression of what is made; unknown unless somebody says it.
     """
 
     base: Digest | None = None
@@ -119,6 +120,8 @@ class TeachingPlan(TrainingPlan):
     optimiser: OptimiserPlan = OptimiserPlan(betas=(0.9, 0.999), warmup=0, decay="constant")
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool = False
+    licence: str = "unknown"
+    kind: str
 
     @property
     def pieces(self) -> int:
