@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from impasto.adapters.embeddings import Embedding, read_embedding
@@ -16,8 +17,9 @@ from impasto.rights.report import Finding, Report
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.detect import kind_at, open_model
 from impasto.weights.layouts import diffusers
+from impasto.weights.store import Kind, holding
+from impasto.weights.store import everything as stored
 from impasto.weights.store import find as find_model
-from impasto.weights.store import holding
 
 PACKAGED = Path(__file__).parents[1]
 MOST_SHOWN = 5  # of many problems of one kind
@@ -33,6 +35,68 @@ def find(path: Path) -> Path:
     """
     packaged = {folder.parent.name: folder.parent for folder in PACKAGED.glob(f"*/{diffusers.INDEX}")}
     return path if path.exists() else find_model(str(path), packaged=packaged)
+
+
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """A model, adapter or embedding that is here.
+
+    Attributes:
+        kind: `model`, `adapter` or `embedding`.
+        name: what people call it.
+        digest: its identity, as its files are.
+        path: where.
+        receipt: what it was made from, where it says so, believed as it is.
+        credit: the makers that it learned from, as its ATTRIBUTION has them.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    path: Path
+    receipt: Receipt | None = None
+    credit: str | None = None
+
+
+def everything() -> list[Path]:
+    """Return where all models, adapters and embeddings are that come with Impasto, are in the store or registered."""
+    kinds: tuple[Kind, ...] = ("model", "adapter", "embedding")
+    packaged = [index.parent for index in sorted(PACKAGED.glob(f"*/{diffusers.INDEX}"))]
+    return [*packaged, *(path for kind in kinds for path in stored(kind).values())]
+
+
+def holds_weights(path: Path) -> bool:
+    """Return whether what is at `path` is of weights, by its first bytes; folders always are.
+
+    Raises:
+        NotFound: there is nothing.
+    """
+    if path.is_dir():
+        return True
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise NotFound(f"Cannot read {path}: {error.strerror or error}.") from error
+    return start[8:] == b"{" or start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04"))  # safetensors; torch.save
+
+
+def read(path: Path) -> Artefact:
+    """Read what is at `path`; its receipt is not compared with it.
+
+    Raises:
+        NotFound: there is no model, adapter or embedding.
+        InvalidInput, WeightsError: it is damaged.
+    """
+    kind = "model" if diffusers.is_folder(path) else _kind(path)
+    if kind == "model":
+        checkpoint = open_model(path)
+        credit = checkpoint.notices.get(CREDIT)
+        return Artefact(kind, checkpoint.about.name, checkpoint.digest, path, checkpoint.receipt, credit)
+    if kind in ("adapter", "embedding"):
+        made: Adapter | Embedding = read_adapter(path) if kind == "adapter" else read_embedding(path)
+        return Artefact(kind, made.name, made.digest, path, receipt_of(made))
+    raise NotFound(f"There is no model, adapter or embedding at {path}, but {kind or 'nothing that is known here'}.")
 
 
 def verify(path: Path, corpus: Path | None = None, expected: str | None = None) -> Report:
@@ -74,8 +138,8 @@ def _model(path: Path, corpus: Path | None, expected: str | None) -> Report:
     checkpoint = open_model(path)
     receipt = checkpoint.receipt
     findings = list(_of_receipt(checkpoint, path, receipt))
-    if stored := holding(path):
-        origin = stored.entry.origin
+    if entry := holding(path):
+        origin = entry.entry.origin
         words = f"pulled from {origin.repo} at {origin.revision}" if origin else "put into the store"
         findings.append(Finding("store", "holds", f"Every file is what was {words}."))
     findings.append(_known(checkpoint.digest, expected or _kept(path)))
@@ -101,8 +165,8 @@ def _of_receipt(checkpoint: Checkpoint, path: Path, receipt: Receipt | None) -> 
 
 def _kept(path: Path) -> str | None:
     """Return the digest that the store keeps of what is at `path`."""
-    stored = holding(path)
-    return stored.entry.identity if stored else None
+    found = holding(path)
+    return found.entry.identity if found else None
 
 
 def _known(digest: str, expected: str | None) -> Finding:

@@ -1,0 +1,179 @@
+"""Where things come from: pictures, models and adapters back to the makers, and from a corpus forward to all of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from impasto.adapters.lora import read_adapter
+from impasto.cli import main
+from impasto.errors import InvalidInput, NotFound
+from impasto.pictures import metadata
+from impasto.receipt import Parent, Receipt
+from impasto.recipe import AdapterUse, FromPicture, Recipe
+from impasto.rights import artefacts, drawing
+from impasto.rights.lineage import Edge, Known, Lineage, Node, affected, of, way
+from impasto.weights.checkpoint import About
+from impasto.weights.load import save_folder
+from tests.rights.models import finished
+from tests.rights.test_artefacts import OTHER, adapter
+from tests.weights import tiny
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, an adapter for it, and a model that was merged from it and from one that is not here."""
+    folder = tmp_path_factory.mktemp("here")
+    digest = artefacts.read(finished(folder / "tiny")).digest
+    parents = (Parent(name="tiny", identity=digest, role="merged"), Parent(name="away", identity=OTHER, role="merged"))
+    receipt = Receipt(kind="merge", name="both", parents=parents, code="impasto 0")
+    save_folder(folder / "both", tiny.networks(width=2), About(name="both"), receipt=receipt)
+    adapter(folder)
+    return folder
+
+
+@pytest.fixture
+def known(here: Path) -> Known:
+    return Known(folders=[here])
+
+
+def picture(folder: Path, here: Path, model: str = "both", **changes: object) -> tuple[Path, Recipe]:
+    use = AdapterUse(name="style", identity=read_adapter(here / "style.safetensors").digest, weight=0.5)
+    model_digest = artefacts.read(here / model).digest
+    fields = {"prompt": "fox", "seed": 1, "sampler": "euler", "schedule": "normal", "steps": 2, "guidance": 2}
+    size = {"width": 64, "height": 64, "adapters": [use.plain()], **changes}
+    recipe = Recipe.model_validate({**fields, **size, "model_name": model, "model_digest": model_digest})
+    metadata.save(Image.new("RGB", (64, 64)), folder / "fox.png", recipe)
+    return folder / "fox.png", recipe
+
+
+def roles(lineage: Lineage) -> set[tuple[str, str, str]]:
+    return {(lineage.nodes[e.made].name, e.role, lineage.nodes[e.source].name) for e in lineage.edges}
+
+
+def test_a_picture_back_to_the_makers(here: Path, known: Known, tmp_path: Path) -> None:
+    path, _ = picture(tmp_path, here, start=FromPicture(image=OTHER[:-1] + "8", strength=0.5).plain())
+    lineage = of(path, known)
+    assert roles(lineage) == {
+        ("fox.png", "made by", "both"),
+        ("fox.png", "with weight 0.5", "style"),
+        ("fox.png", "began with", "a picture"),
+        ("style", "base", "away"),
+        ("both", "has", "text encoder"),
+        ("both", "has", "vae"),
+        ("both", "merged", "tiny"),
+        ("both", "merged", "away"),
+        ("tiny", "has", "text encoder"),
+        ("tiny", "autoencoder", "tiny-vae"),
+        ("tiny", "learned from 3 rows of", "works"),
+        ("tiny-vae", "learned from 3 rows of", "works"),
+    }
+    (corpus,) = [node for node in lineage.nodes.values() if node.kind == "corpus"]
+    assert corpus.facts == (
+        "2 makers: Ada 2, Bo 2",
+        "licences: MIT 3, CC-BY-4.0 1",
+        "by right of: licence 4",
+    )
+    assert {node.name for node in lineage.nodes.values() if not node.here} == {"away", "a picture"}
+
+
+def test_without_the_rows_the_credits_tell(here: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "tiny", tmp_path / "tiny")
+    shutil.rmtree(tmp_path / "tiny" / "corpus")
+    lineage = of(tmp_path / "tiny", Known())
+    (corpus,) = [node for node in lineage.nodes.values() if node.kind == "corpus"]
+    assert not corpus.here
+    assert corpus.facts[:2] == ("2 makers: Ada 2, Bo 1", "licences: MIT 2, CC-BY-4.0 1")
+    again = of(tmp_path / "tiny", Known([here / "tiny" / "corpus"]))
+    assert [node.name for node in again.nodes.values() if node.kind == "corpus"] == ["works"]
+
+
+def test_what_is_not_here_is_named(here: Path, tmp_path: Path) -> None:
+    path, recipe = picture(tmp_path, here)
+    lineage = of(path, Known())
+    assert roles(lineage) == {("fox.png", "made by", "both"), ("fox.png", "with weight 0.5", "style")}
+    assert not lineage.nodes[recipe.model_digest].here
+    assert "both (model sha256:" in drawing.text(lineage)
+    assert "not here" in drawing.text(lineage)
+
+
+def test_pictures_that_tell_less(tmp_path: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_text(
+        "parameters", "fox\nSteps: 20, Sampler: Euler, Seed: 1, Size: 64x64, Model hash: abc123, Model: dream"
+    )
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png", pnginfo=texts)
+    assert roles(of(tmp_path / "a.png", Known())) == {("a.png", "made by", "dream")}
+    Image.new("RGB", (64, 64)).save(tmp_path / "b.png")
+    assert of(tmp_path / "b.png", Known()).edges == []
+    with pytest.raises(NotFound):
+        of(tmp_path / "nowhere.png", Known())
+
+
+def test_what_is_affected(here: Path, known: Known) -> None:
+    root = json.loads((here / "tiny" / "corpus" / "corpus.json").read_text())["root"]
+    assert {one.name for one, _ in affected(root, known)} == {"tiny", "both"}
+    by_name = {one.name: way for one, way in affected(root, known)}
+    assert [edge.role for edge in by_name["both"]] == ["merged", "learned from 3 rows of"]
+    assert {one.name for one, _ in affected(OTHER, known)} == {"both", "style"}
+    assert affected("sha256:" + "5" * 64, known) == []
+    with pytest.raises(InvalidInput, match="no digest"):
+        affected("works", known)
+
+
+def circle() -> Lineage:
+    lineage = Lineage("a")
+    for key, made in (("a", None), ("b", "a"), ("c", "b"), ("a", "c")):
+        lineage.add(Node(key, "model", f"<{key}> \x1b[2J & \x00 more", ("a fact " * 40,), here=True), made, "merged")
+    return lineage
+
+
+def test_receipts_that_go_in_a_circle_end() -> None:
+    assert way(circle(), "c") == [Edge("a", "merged", "b"), Edge("b", "merged", "c")]
+    assert way(circle(), "nowhere") == []
+    text = drawing.text(circle())
+    assert text.count("merged") == 3
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("which", ["circle", "picture"])
+def test_the_drawing_is_xml_and_shows_everything(here: Path, known: Known, tmp_path: Path, which: str) -> None:
+    lineage = circle() if which == "circle" else of(picture(tmp_path, here)[0], known)
+    root = ET.fromstring(drawing.svg(lineage))
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f"{space}g")) == len(lineage.nodes)
+    assert len(root.findall(f"{space}path")) == len(lineage.edges)
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    boxes = [box.attrib for box in root.iter(f"{space}rect") if "rx" in box.attrib]
+    places = [tuple(float(box[key]) for key in ("x", "y", "width", "height")) for box in boxes]
+    assert all(x >= 0 and y >= 0 and x + w <= width and y + h <= height for x, y, w, h in places)
+    for number, (x, y, w, h) in enumerate(places):
+        assert all(x + w <= a or a + c <= x or y + h <= b or b + d <= y for a, b, c, d in places[number + 1 :])
+
+
+def test_the_command(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, _ = picture(tmp_path, here)
+    words = ["lineage", str(path), "--folder", str(here)]
+    assert main([*words, "--svg", str(tmp_path / "graph.svg")]) == 0
+    assert "└─ learned from 3 rows of: works (corpus sha256:" in capsys.readouterr().out
+    assert (tmp_path / "graph.svg").read_text().startswith("<svg")
+    assert main([*words, "--json"]) == 0
+    assert {node["kind"] for node in json.loads(capsys.readouterr().out)["nodes"]} >= {
+        "picture",
+        "model",
+        "adapter",
+        "corpus",
+    }
+    assert main(["lineage", "--affected", OTHER, "--folder", str(here)]) == 0
+    assert "model both sha256:" in capsys.readouterr().out
+    assert main(["lineage", "--affected", OTHER, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["lineage"]) == 2
+    assert main([*words, "--svg", str(tmp_path / "graph.png")]) == 2
