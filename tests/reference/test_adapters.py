@@ -110,7 +110,7 @@ UNET_CONFIGS: dict[str, dict[str, Any]] = {
     "every layer": {
         "r": 4,
         "lora_alpha": 2,
-        "target_modules": r".*(to_[qkv]|to_out\.0|ff\.net\.(0\.proj|2)|proj_(in|out)|conv(\d|_shortcut)?|time_emb_proj)",
+        "target_modules": r".*(to_[qkv]|to_out\.0|ff\.net\.(0\.proj|2)|proj_(in|out)|conv\w*|time_emb_proj)",
     },
     "patterns": {
         "r": 4,
