@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,10 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         app.add_exception_handler(error, HANDLERS[error])
     for routes in (native, openai, sdapi):
         app.include_router(routes.router(settings.limits))
+    with suppress(ImportError):  # an extra of its own
+        from impasto.server.mcp import attach
+
+        attach(app, settings)
     _serve_page(app)
     return app
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StrictFloat, StrictInt, StrictStr, StringConstraints, field_validator, model_validator
 from typing_extensions import Self
 
 from impasto.errors import ImpastoError, InvalidInput, InvalidRecipe, NotFound
 from impasto.pipeline.checks import SHARED, check
+from impasto.pipeline.passes import passes
+from impasto.pipeline.steering import levels_of
 from impasto.recipe import (
     MAX_GUIDANCE,
     MAX_SEED,
@@ -225,7 +227,7 @@ class Axis(Frozen):
     """A setting and the values that it is to have, along one side of a grid."""
 
     name: Literal[tuple(AXES)]  # type: ignore[valid-type]  # the table's own keys
-    values: Annotated[tuple[str | int | float, ...], Field(min_length=1, max_length=100)]
+    values: Annotated[tuple[StrictStr | StrictInt | StrictFloat, ...], Field(min_length=1, max_length=100)]
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Self:
@@ -329,7 +331,7 @@ class Desk:
                 "start": {
                     "image": self.library.source(picture.id)[1],
                     "strength": request.strength,
-                    "counting": "exact" if request.steps else "diffusers",
+                    "counting": "exact",
                 },
                 "steps": request.steps or recipe.steps,
             }
@@ -409,6 +411,7 @@ class Desk:
         for recipe in recipes[:1] if alike([shared(recipe) for recipe in recipes]) else recipes:
             self._check_limits(recipe)
             check(model.paper, [recipe])
+            passes(recipe, levels_of(recipe, model.paper.schedule), model.paper.spec.vae.factor)
 
     def _check_limits(self, recipe: Recipe) -> None:
         limits, hires = self.limits, recipe.hires

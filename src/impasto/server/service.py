@@ -34,6 +34,10 @@ PROGRESS_SECONDS = 0.1
 """Least time between two events that only say how far a job is."""
 
 
+class FolderTaken(InvalidInput):
+    """Another server uses the folder."""
+
+
 class JobView(Frozen):
     """A job as clients see it.
 
@@ -115,7 +119,8 @@ class Service:
         """Open everything in the settings' folder; nothing is made before `start`.
 
         Raises:
-            InvalidInput: another server uses the folder, or the database cannot be opened.
+            FolderTaken: another server uses the folder.
+            InvalidInput: the database cannot be opened.
             NotFound, WeightsError: a model cannot be used.
         """
         self.settings = settings
@@ -368,5 +373,5 @@ def _locked(settings: Settings) -> sqlite3.Connection:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         lock.close()
-        raise InvalidInput(f"Another server uses {settings.data}. Stop it, or use another folder: --data.") from error
+        raise FolderTaken(f"Another server uses {settings.data}. Stop it, or use another folder: --data.") from error
     return lock

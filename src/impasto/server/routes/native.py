@@ -161,6 +161,7 @@ def router(limits: Limits) -> APIRouter:
         ("GET", "/api/adapters", adapters, small),
         ("POST", "/api/tokens", tokens, small),
         ("POST", "/api/uploads", upload, {"status_code": 201, **large}),
+        ("GET", "/api/uploads/{upload}/file", upload_file, {"response_class": FileResponse}),
         ("POST", "/api/recall", recall, large),
         ("GET", "/api/pictures/{picture}/recall", recall_picture, small),
         ("POST", "/api/jobs", generate, {"status_code": 202}),
@@ -275,6 +276,11 @@ def upload(file: Annotated[UploadFile, File()], service: Served) -> Upload:
     """Keep a picture, to begin another one with or as a mask."""
     limits = service.settings.limits
     return service.library.upload(_content(file, limits), limits.max_upload_pixels, limits.max_uploads)
+
+
+def upload_file(upload: Id, service: Served) -> FileResponse:
+    """Return a picture that was sent, as it was kept."""
+    return FileResponse(service.library.source(upload)[0], media_type=MEDIA_TYPES["png"])
 
 
 def recall(file: Annotated[UploadFile, File()], service: Served) -> Recall:
