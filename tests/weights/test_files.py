@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,34 @@ def test_a_header_of_nothing_but_small_values_is_not_parsed(tmp_path: Path, piec
     write_raw(tmp_path / "x.safetensors", content, b"")
     with pytest.raises(UnreadableWeights, match="values"):
         files.load(tmp_path / "x.safetensors")
+
+
+LETTER = "\N{WAVING HAND SIGN}"
+"""Makes every letter of a string in memory take four bytes."""
+
+LARGE = {
+    "long metadata": b'{"__metadata__":{"x":"' + LETTER.encode() + b"%s" + b'"}}',
+    "a long name": b'{"' + LETTER.encode() + b'%s":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
+    "escapes": b'{"__metadata__":{"x":"' + LETTER.encode() + b'%s\\n"}}',
+    "a long shape": b'{"x":{"dtype":"U8","shape":[0%s],"data_offsets":[0,0]}}',
+    "spaces": b"{%s}",
+}
+
+
+@pytest.mark.parametrize("share", [0.95, 0.19], ids=["nearly all of the file", "a fifth of the file"])
+@pytest.mark.parametrize("case", LARGE)
+def test_a_header_takes_less_than_twice_its_file_in_memory(tmp_path: Path, case: str, share: float) -> None:
+    size = 50_000_000
+    filling = {"a long shape": b",0", "spaces": b" "}.get(case, b"a")
+    header = LARGE[case].replace(b"%s", filling * (int(size * share) // len(filling)))
+    path = tmp_path / "x.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(size)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnreadableWeights):
+            files.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 2 * size
+    finally:
+        tracemalloc.stop()

@@ -25,6 +25,9 @@ from impasto.schema import canonical_json
 MAX_HEADER_BYTES = 100_000_000
 MAX_ELEMENTS = 2**63 - 1
 
+SMALL_HEADER = 8_000_000
+"""Bytes of header that any file may have; larger ones a fifth of the file. Text takes nine times its bytes to parse."""
+
 MAX_PIECES = 1_000_000
 """JSON values that any header may have; larger files may have one for each hundred bytes. In memory one takes 100."""
 
@@ -199,7 +202,7 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
+            if size < 8 or length > min(MAX_HEADER_BYTES, size - 8, max(SMALL_HEADER, size // 5)):
                 raise _unreadable(path, f"its header would be {length} bytes long; the file has {size}")
             content = file.read(length)
         if (pieces := sum(map(content.count, (b"{", b"[", b",")))) > max(MAX_PIECES, size // 100):
