@@ -64,11 +64,9 @@ class Attachment:
         """See `attach`."""
         self._weights = [{"unet": use.unet, "text_encoder": use.text_encoder} for use in uses]
         self._handles: list[RemovableHandle] = []
-        homes = {part: _homes(getattr(networks, part), part, uses) for part in PARTS}
-        for part in PARTS:
-            for layer, changes in homes[part]:
-                hook = _Hook([_Weighted(change, self._weights[index], part) for index, change in changes])
-                self._handles.append(layer.register_forward_hook(hook))
+        for part, layer, changes in _homes(networks, uses):
+            hook = _Hook([_Weighted(change, self._weights[index], part) for index, change in changes])
+            self._handles.append(layer.register_forward_hook(hook))
 
     def weigh(self, index: int, **weights: float) -> None:
         """Use adapter `index` (from 0, in the order given) from now on with these weights, by part.
@@ -150,15 +148,17 @@ class _Hook:
         return result
 
 
-Homes = list[tuple[Layer, list[tuple[int, Change]]]]
-
-
-def _homes(network: nn.Module, part: Part, uses: Sequence[Use]) -> Homes:
+def _homes(networks: Parts, uses: Sequence[Use]) -> list[tuple[Part, Layer, list[tuple[int, Change]]]]:
     """Return each layer that is changed, with its changes and the index of the use that each is from.
 
     Raises:
-        KeyMismatch: a layer that is not there or has another shape; lists all of an adapter's.
+        KeyMismatch: a layer that is not there or has another shape; lists all of an adapter's in a part.
     """
+    needed = [part for part in PARTS if any(use.adapter.parts.get(part) for use in uses)]
+    return [(part, *home) for part in needed for home in _homes_in(getattr(networks, part), part, uses)]
+
+
+def _homes_in(network: nn.Module, part: Part, uses: Sequence[Use]) -> list[tuple[Layer, list[tuple[int, Change]]]]:
     layers = dict(network.named_modules())
     homes: dict[str, list[tuple[int, Change]]] = {}
     for index, use in enumerate(uses):
@@ -197,7 +197,9 @@ def fitted(change: Change, weight: Tensor) -> Change | None:
 
 def _as_wide(tensor: Tensor, sides: int) -> Tensor:
     """Return `tensor` with `sides` sides, by sides of 1 at its end; as it is where that cannot be."""
-    if tensor.ndim <= sides:
+    if tensor.ndim == sides:
+        return tensor
+    if tensor.ndim < sides:
         return tensor[(...,) + (None,) * (sides - tensor.ndim)]
     return tensor.reshape(tensor.shape[:sides]) if set(tensor.shape[sides:]) == {1} else tensor
 
@@ -207,9 +209,8 @@ class Fused:
 
     def __init__(self, networks: Parts, uses: Sequence[Use]) -> None:
         """See `fuse`."""
-        homes = [(part, *home) for part in PARTS for home in _homes(getattr(networks, part), part, uses)]
         self._own: list[tuple[Layer, Tensor]] = []
-        for part, layer, changes in homes:
+        for part, layer, changes in _homes(networks, uses):
             weights = [(change, getattr(uses[index], part)) for index, change in changes]
             self._own.append((layer, layer.weight))
             layer.weight = nn.Parameter(_changed(layer.weight.detach(), weights), layer.weight.requires_grad)
