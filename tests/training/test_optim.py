@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from impasto.training.optim import alike, OPTIMISERS, Muon, learning_rate, orthogonalised
+from impasto.training.optim import OPTIMISERS, Muon, alike, learning_rate, orthogonalised
 from impasto.training.plans import OptimiserPlan
 
 

@@ -36,7 +36,7 @@ COMMANDS = {
         "Make a sheet of one prompt under all combinations of some settings, with labelled axes.",
     ),
     "corpus": Command("impasto.cli.corpus:app", "Build, look at and verify a corpus."),
-    "train": Command("impasto.cli.train:app", "Train a model from a plan."),
+    "train": Command("impasto.cli.train:app", "Train a model from a plan, or teach one your own pictures."),
     "pull": Command(
         "impasto.cli.pull:pull",
         "Fetch a model, adapter or embedding from the Hugging Face hub into the store, once.",

@@ -1,4 +1,4 @@
-"""`impasto train`: a plan, a corpus, and a live view of what is being learned."""
+"""`impasto train`: a plan and a corpus, or a folder of pictures, and a live view of what is being learned."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from impasto.cli.lesson import Page, drive
+from impasto.cli.teach import How, LowRankOptions, LowRankRank, What, Whose, adapter, learning, request
 
 if TYPE_CHECKING:
     from impasto.training.loop import Tick
@@ -19,13 +22,17 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 30
 
-app = App(name="train", help="Train a model from a plan.")
+app = App(name="train", help="Train a model from a plan, or teach one your own pictures.")
 
 Corpus = Annotated[Path, Parameter(help="Folder of the corpus to learn from (see `impasto corpus build`).")]
 Output = Annotated[
     Path, Parameter(name=["--output", "-o"], help="Folder of the run; a run that was stopped goes on from there.")
 ]
 Device = Annotated[str, Parameter(help="Where to compute: cpu, cuda, mps.")]
+Class = Annotated[
+    str | None, Parameter(help="What the subject is one of, such as fox; the model keeps what it knows of it.")
+]
+ClassPictures = Annotated[int, Parameter(help="How many pictures of the class it makes to keep them.")]
 Start = Annotated[Path | None, Parameter(help="Weights that training goes on from; the plan names their digest.")]
 
 
@@ -68,6 +75,116 @@ def model(
     from impasto.training import runs
 
     _drive(runs.model(plan, corpus, autoencoder, output, start, device), output, "model")
+
+
+@app.command
+def lora(
+    folder: Path,
+    *,
+    what: What | None = None,
+    whose: Whose | None = None,
+    how: How | None = None,
+    options: LowRankOptions | None = None,
+    class_prompt: Class = None,
+    class_pictures: ClassPictures = 100,
+) -> None:
+    """Teach a LoRA: a subject or a style from a folder of pictures, as a small file that other tools read.
+
+    impasto train lora pictures --subject "zwx fox" --i-made-these -o runs/fox
+
+    The run folder gets `NAME.safetensors`, its receipt, the rows it was made from, and a sheet of before and after.
+
+    Parameters
+    ----------
+    folder
+        Pictures, captioned by text files beside them or a table (docs/specialise.md); or a corpus.
+    """
+    more = {**learning(how), "adapter": adapter(options), **_prior(class_prompt, class_pictures)}
+    _teach("lora", folder, what, whose, more)
+
+
+@app.command
+def dreambooth(
+    folder: Path,
+    *,
+    what: What | None = None,
+    whose: Whose | None = None,
+    how: How | None = None,
+    class_prompt: Class = None,
+    class_pictures: ClassPictures = 100,
+    text_encoder: Annotated[bool, Parameter(help="The text encoder learns too.")] = False,
+    with_lora: Annotated[bool, Parameter(help="A low-rank adapter learns instead of the networks themselves.")] = False,
+    options: LowRankRank | None = None,
+) -> None:
+    """Teach a whole model a subject (DreamBooth), keeping what it knows of the subject's class.
+
+    impasto train dreambooth pictures --subject "zwx fox" --class-prompt fox --i-made-these -o runs/fox
+
+    The run folder gets the model as a folder, its receipt, the rows it was made from, and a sheet of before and after.
+
+    Parameters
+    ----------
+    folder
+        Pictures, captioned by text files beside them or a table (docs/specialise.md); or a corpus.
+    """
+    more = {**learning(how), **_prior(class_prompt, class_pictures)}
+    if with_lora:
+        more["adapter"] = {**adapter(LowRankOptions(text_encoder=text_encoder)), **_ranked(options)}
+    elif text_encoder:
+        more["text_encoder"] = True
+    _teach("dreambooth", folder, what, whose, more)
+
+
+@app.command
+def textual_inversion(
+    folder: Path,
+    *,
+    what: What | None = None,
+    whose: Whose | None = None,
+    how: How | None = None,
+    word: Annotated[str | None, Parameter(help="That is learned; by itself the first of the subject or style.")] = None,
+    vectors: Annotated[int | None, Parameter(help="How many stand for the word.")] = None,
+    begin: Annotated[str | None, Parameter(help="Words to begin from; by itself the rest of the subject.")] = None,
+    with_lora: Annotated[bool, Parameter(help="A low-rank adapter learns with it (pivotal tuning).")] = False,
+    options: LowRankRank | None = None,
+) -> None:
+    """Teach vectors that stand for a new word (textual inversion), all else staying as it is.
+
+    impasto train textual-inversion pictures --subject "zwx fox" --i-made-these -o runs/zwx
+
+    The run folder gets `WORD.safetensors`, its receipt, the rows it was made from, and a sheet of before and after.
+
+    Parameters
+    ----------
+    folder
+        Pictures, captioned by text files beside them or a table (docs/specialise.md); or a corpus.
+    """
+    given = {"word": word, "vectors": vectors, "begin": begin}
+    more = {**learning(how), **{name: value for name, value in given.items() if value is not None}}
+    if with_lora:
+        more["adapter"] = _ranked(options)
+    _teach("textual-inversion", folder, what, whose, more)
+
+
+def _teach(method: str, folder: Path, what: What | None, whose: Whose | None, more: dict[str, Any]) -> None:
+    from impasto.training.specialise import SHEET, specialise
+
+    asked = request(method, folder, what, whose, more)
+    drive(specialise(asked), Page(f"{asked.plan.name}: {method}", asked.output))
+    said = (
+        "" if asked.statement.basis != "unknown" else " Nobody said whose pictures these are, and the result says so."
+    )
+    Console(stderr=True).print(
+        f"{asked.output}: done. {asked.output / SHEET} shows before and after.{said}", highlight=False, soft_wrap=True
+    )
+
+
+def _prior(prompt: str | None, pictures: int) -> dict[str, Any]:
+    return {"prior": {"prompt": prompt, "pictures": pictures}} if prompt else {}
+
+
+def _ranked(options: LowRankRank | None) -> dict[str, Any]:
+    return {} if options is None or options.rank is None else {"rank": options.rank}
 
 
 def _drive(news: Iterator[Tick | Preparing], output: Path, result: str) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -89,6 +89,7 @@ class Tick:
         loss: of this step.
         learning_rate: of this step.
         samples_per_second: over the last steps.
+        validation: newest figures on held-out rows.
     """
 
     progress: Progress
@@ -96,6 +97,7 @@ class Tick:
     loss: float
     learning_rate: float
     samples_per_second: float
+    validation: dict[str, float] = field(default_factory=dict)
 
 
 class Run:
@@ -116,6 +118,7 @@ class Run:
             StateMismatch: that state belongs to another plan, corpus or start.
         """
         self.task, self.folder, self.processes = task, folder, here()
+        self._figures: dict[str, float] = {}
         plan = task.plan
         optimiser = OPTIMISERS[plan.optimiser.name](task.modules, plan.optimiser, plan.rate)
         self.learner = Learner(task.modules, Ema(task.modules, plan.ema), optimiser)
@@ -170,7 +173,7 @@ class Run:
         self.metrics.add(loss.parts | {"loss": value, "gradient_norm": norm})
         if self.progress.step % plan.log_every == 0:
             self.metrics.write(self.progress, rate)
-        return Tick(self.progress, plan.steps, value, rate, loss.samples / seconds)
+        return Tick(self.progress, plan.steps, value, rate, loss.samples / seconds, self._figures)
 
     def _gradient(self, step: int) -> Loss:
         """Take the gradient of `step`, over all its pieces and processes; the loss returned is their mean."""
@@ -184,7 +187,7 @@ class Run:
         return mean(self.processes.gathered(losses))
 
     def _look(self, step: int) -> None:
-        figures = self.task.validate(self.learner.ema.modules)
+        self._figures = figures = self.task.validate(self.learner.ema.modules)
         self.metrics.note(self.progress, {f"validation_{name}": value for name, value in figures.items()})
         said = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         title = f"{self.task.plan.name}, step {step:,}, {self.progress.samples:,} pictures seen   {said}"
