@@ -122,6 +122,7 @@ class Supervisor:
 
     def cancel(self, job: str) -> None:
         """Tell the worker that `job` was cancelled, if it is being made."""
+        self.live.pop(job, None)
         claim = self._claim
         if claim and any(job == claimed.id for claimed in claim.jobs):
             self._send({"do": "cancel", "job": job, "lease": claim.lease})
