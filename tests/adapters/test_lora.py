@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from impasto.adapters.attach import Use, attached
 from impasto.adapters.layouts import LAYOUTS, OTHERS, ROLES, place
 from impasto.adapters.lora import MODEL_HASH, Adapter, LowRank, read_adapter, write_adapter
+from impasto.adapters.lowrank import product
 from impasto.errors import ImpastoError, InvalidInput, KeyMismatch, NotFound, UnreadableWeights, UnsupportedConfig
 from impasto.models.unet import UNetConfig
 from impasto.weights import files
@@ -29,6 +30,12 @@ def pair(name: str = KOHYA, rank: int = 4, width: int = 32, **more: torch.Tensor
     """One layer's tensors, in kohya's layout."""
     tensors = {"lora_down.weight": torch.randn(rank, width), "lora_up.weight": torch.randn(width, rank), **more}
     return {f"{name}.{end}": tensor for end, tensor in tensors.items()}
+
+
+def loha(b: torch.Tensor, rank: int = 4) -> dict[str, torch.Tensor]:
+    """A LoHa of one layer, of which `b` is the second factor."""
+    factors = (torch.randn(32, b.shape[0]), b, torch.randn(32, rank), torch.randn(rank, 32))
+    return {f"{KOHYA}.hada_{end}": t for end, t in zip(("w1_a", "w1_b", "w2_a", "w2_b"), factors, strict=True)}
 
 
 def written(path: Path, tensors: dict[str, torch.Tensor], **metadata: str) -> Path:
@@ -168,6 +175,21 @@ def test_without_alpha_the_scale_is_one_and_with_it_alpha_by_rank(tmp_path: Path
     assert layer.scale == 0.5
 
 
+@pytest.mark.parametrize("rank", [3, 8])
+def test_a_loha_is_the_product_that_it_stands_for(rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = {**loha(torch.randn(4, 32), rank), f"{KOHYA}.alpha": torch.tensor(2.0)}
+    a, b, c, d = (tensors[f"{KOHYA}.hada_{end}"] for end in ("w1_a", "w1_b", "w2_a", "w2_b"))
+
+    (change,) = read_adapter(written(tmp_path, tensors)).parts["unet"].values()
+
+    assert change.rank == min(4 * rank, 32)
+    torch.testing.assert_close(product(change), (a @ b) * (c @ d) * (2 / 4))
+    monkeypatch.setattr("impasto.adapters.lora.MOST_NUMBERS", 32 * 32 - 1)
+    if rank == 8:
+        with pytest.raises(UnsupportedConfig, match="1,024 numbers"):
+            read_adapter(tmp_path / "a.safetensors")
+
+
 def test_pickled_files_are_read_without_being_run(tmp_path: Path) -> None:
     tensors = pair()
     torch.save(tensors, tmp_path / "a.pt")
@@ -214,7 +236,9 @@ STRAYS: dict[str, tuple[dict[str, torch.Tensor], type[ImpastoError], str]] = {
     "lengths of both": (pair(dora_scale=torch.ones(32, 32)), KeyMismatch, "dora"),
     "nothing": ({}, UnreadableWeights, "no tensors"),
     "for SDXL": ({**pair(), **pair("lora_te2_text_model_encoder_layers_0_mlp_fc1")}, UnsupportedConfig, "XL"),
-    "a LoHa": ({f"{KOHYA}.hada_w1_a": torch.zeros(4, 4)}, UnsupportedConfig, "LoHa"),
+    "a part of a LoHa": ({f"{KOHYA}.hada_w1_a": torch.zeros(4, 4)}, KeyMismatch, "attn1.to_q: w2_b"),
+    "a LoHa of Tucker's": ({f"{KOHYA}.hada_t1": torch.zeros(4, 4)}, UnsupportedConfig, "Tucker"),
+    "a LoHa of two shapes": (loha(torch.zeros(4, 8)), KeyMismatch, "two products"),
     "a LoKr": ({f"{KOHYA}.lokr_w1": torch.zeros(4, 4)}, UnsupportedConfig, "LoKr"),
     "biases": ({**pair(), f"{KOHYA}.lora_up.bias": torch.zeros(32)}, UnsupportedConfig, "biases"),
     "for Flux": ({"transformer.single_blocks.0.lora_A.weight": torch.zeros(4, 4)}, UnsupportedConfig, "Flux"),
@@ -241,7 +265,7 @@ def peft_folder(path: Path, **config: Any) -> Path:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"peft_type": "LOHA"}, "LOHA"),
+        ({"peft_type": "LOKR"}, "LOKR"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out"),
         ({"lora_bias": True}, "lora_bias"),
         ({"lora_alpha": "8"}, "lora_alpha"),

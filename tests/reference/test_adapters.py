@@ -175,6 +175,19 @@ def test_what_peers_write_is_read_here(
     assert_same_change(ours(Use(read_adapter(tmp_path))), theirs(pipe))
 
 
+@pytest.mark.parametrize("rank", [2, 6])  # above, it is as large as the layers themselves
+def test_loha_of_peft_is_read_here_as_the_lora_that_it_is(
+    rank: int, pipe: diffusers.StableDiffusionPipeline, tmp_path: Path
+) -> None:
+    config = peft.LoHaConfig(r=rank, alpha=3, target_modules=[*ATTENTION, "conv1"], init_weights=False)
+    model = peft.get_peft_model(pipe.unet, config)
+    model.save_pretrained(tmp_path)
+
+    found = ours(Use(read_adapter(tmp_path)))[1]
+
+    torch.testing.assert_close(found, theirs(pipe)[1], rtol=1e-5, atol=1e-5)
+
+
 def test_what_a_network_of_diffusers_writes_is_read_here(
     pipe: diffusers.StableDiffusionPipeline, tmp_path: Path
 ) -> None:

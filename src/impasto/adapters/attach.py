@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -184,6 +184,8 @@ def fitted(change: Change, weight: Tensor) -> Change | None:
     """
     if not isinstance(change, LowRank):
         return change if product_shape(change) == weight.shape else None
+    if change.down.ndim == 2 and change.mid is None and change.down.shape[1] == weight[0].numel():
+        change = replace(change, down=change.down.reshape(-1, *weight.shape[1:]))  # a LoHa does not tell the window
     shaped = change.each(lambda tensor: _as_wide(tensor, weight.ndim))
     ones = (1,) * (weight.ndim - 2)
     lengths = (None, (weight.shape[0], 1, *ones), (1, weight.shape[1], *ones))

@@ -4,7 +4,7 @@ A name has three parts: what it is of (a prefix), the path of a module (spelled 
 names or in those of Stable Diffusion's own files), and its role (a suffix). Each has its table. What a file mixes,
 which those of diffusers do, is read all the same; a layout only decides what is written.
 
-Sources: kohya-ss/sd-scripts (`networks/lora.py`), KohakuBlueleaf/LyCORIS (`lora_mid`, `dora_scale`), diffusers
+Sources: kohya-ss/sd-scripts (`networks/lora.py`), KohakuBlueleaf/LyCORIS (`lora_mid`, `dora_scale`, `hada_`), diffusers
 (`loaders/lora_conversion_utils.py`, `utils/state_dict_utils.py`) and peft (`utils/save_and_load.py`). Paths are those
 of our networks, which are diffusers' and, without `text_model.`, transformers'.
 """
@@ -25,7 +25,7 @@ from impasto.weights.layouts.ldm_names import unet_table
 from impasto.weights.layouts.names import NameTable
 
 Part = Literal["unet", "text_encoder"]
-Role = Literal["down", "up", "mid", "alpha", "dora", "magnitude"]
+Role = Literal["down", "up", "mid", "alpha", "dora", "magnitude", "w1_a", "w1_b", "w2_a", "w2_b"]
 
 PARTS: tuple[Part, ...] = ("unet", "text_encoder")
 
@@ -45,16 +45,20 @@ ROLES: dict[str, Role] = {
     ".lora_B.weight": "up",
     ".lora_A.default.weight": "down",
     ".lora_B.default.weight": "up",
+    ".hada_w1_a": "w1_a",
+    ".hada_w1_b": "w1_b",
+    ".hada_w2_a": "w2_a",
+    ".hada_w2_b": "w2_b",
     ".lora_magnitude_vector": "magnitude",
     ".lora_magnitude_vector.weight": "magnitude",
     ".lora_magnitude_vector.default.weight": "magnitude",
 }
-"""How a name ends, and what the tensor then is; a `magnitude` is PEFT's `dora`, in another shape."""
+"""How a name ends, and what the tensor then is; a `magnitude` is PEFT's `dora` in another shape, `hada_` are a LoHa."""
 
 OTHERS = {
     r"lora_te2_|text_encoder_2\.|.*add_embedding": "for Stable Diffusion XL",
     r"(lora_)?transformer[._]|(lora_unet_)?(double|single|joint)_blocks": "for Stable Diffusion 3, Flux or the like",
-    r".*\.hada_": "a LoHa (Hadamard products)",
+    r".*\.hada_t[12]": "a LoHa in Tucker's form",
     r".*\.lokr_": "a LoKr (Kronecker products)",
     r".*\.(oft_|boft_|vera_|ia3_|glora_|[ab][12]\.weight$)": "of another method than LoRA",
     r".*\.(diff|diff_b|w_norm|b_norm|set_weight)$": "one that holds whole weights besides LoRA",
@@ -254,7 +258,7 @@ LAYOUTS: dict[str, Layout] = {
 FOUND = {
     "kohya with blocks of Stable Diffusion's own names": r"lora_unet_(input_blocks|middle_block|output_blocks)_",
     "kohya": r"lora_(unet|te|te1)_",
-    "PEFT": r"base_model\.model\.|.*\.lora_[AB]\.",
+    "PEFT": r"base_model\.model\.|.*\.(lora_[AB]\.|hada_)",
     "diffusers of early 2023": r".*\.to_(q|k|v|out)_lora\.",
     "diffusers": r".*\.lora(_linear_layer)?\.(down|up)\.",
 }

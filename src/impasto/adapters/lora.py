@@ -190,6 +190,9 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 Tensors = dict[Role, Tensor]
 
+HADAMARD: tuple[Role, ...] = ("w1_a", "w1_b", "w2_a", "w2_b")
+MOST_NUMBERS = 2**27  # of a whole matrix that a LoHa may make necessary
+
 
 def _adapter(name: str, sources: list[_Source], unet: UNetConfig) -> Adapter:
     parts: dict[Part, dict[str, LowRank]] = {}
@@ -199,9 +202,11 @@ def _adapter(name: str, sources: list[_Source], unet: UNetConfig) -> Adapter:
         for (part, path), tensors in _layers(source, unet).items():
             if path in parts.setdefault(part, {}):
                 raise KeyMismatch(str(source.file.path), [f"{part}.{path} (in another file too)"], ())
-            rank = tensors["down"].shape[0] if tensors["down"].ndim else 0
-            alpha = _configured(source, part, path, rank)
-            parts[part][path] = _low_rank(tensors, alpha, f"{source.file.path}: {part}.{path}")
+            where = f"{source.file.path}: {part}.{path}"
+            inner = tensors["down"] if "down" in tensors else tensors["w1_b"]
+            alpha = _configured(source, part, path, inner.shape[0] if inner.ndim else 0)
+            make = _low_rank if "down" in tensors else _hadamard
+            parts[part][path] = make(tensors, alpha, where)
     if not any(parts.values()):
         raise UnreadableWeights(f"{sources[0].file.path} holds no adapter: it has no tensors.")
     return Adapter(name[:MAX_NAME], {part: parts[part] for part in PARTS if part in parts}, metadata)
@@ -212,7 +217,7 @@ def _layers(source: _Source, unet: UNetConfig) -> dict[tuple[Part, str], Tensors
     file = source.file
     if kind := other_kind(file):
         raise UnsupportedConfig(
-            str(file.path), [f"this adapter is {kind}; read here are LoRA, LoCon and DoRA of 1.x and 2.x"]
+            str(file.path), [f"this adapter is {kind}; read here are LoRA, LoCon, LoHa and DoRA of 1.x and 2.x"]
         )
     layers: dict[tuple[Part, str], Tensors] = {}
     unknown, twice = [], []
@@ -227,7 +232,7 @@ def _layers(source: _Source, unet: UNetConfig) -> dict[tuple[Part, str], Tensors
     missing = [
         f"{part}.{path}: {role}"
         for (part, path), tensors in layers.items()
-        for role in ("down", "up")
+        for role in (HADAMARD if "w1_a" in tensors else ("down", "up"))
         if role not in tensors
     ]
     if unknown or twice or missing:
@@ -247,6 +252,36 @@ def _low_rank(tensors: Tensors, alpha: float | None, where: str) -> LowRank:
     if "alpha" in tensors:
         alpha = _number(tensors["alpha"], where)
     return LowRank(down, up, float(rank) if alpha is None else alpha, mid, _dora(tensors, where))
+
+
+def _hadamard(tensors: Tensors, alpha: float | None, where: str) -> LowRank:
+    """Return (w1_a @ w1_b) * (w2_a @ w2_b) as one product, exactly: of the product of both ranks, or the layer's own.
+
+    Source: Hyeon-Woo et al. 2022, "FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning".
+    """
+    a, b, c, d = (tensors[role] for role in HADAMARD)
+    fits = all(t.ndim == 2 and t.is_floating_point() and t.numel() for t in (a, b, c, d))
+    if (
+        not fits
+        or a.shape[1] != b.shape[0]
+        or c.shape[1] != d.shape[0]
+        or (a.shape[0], b.shape[1]) != (c.shape[0], d.shape[1])
+    ):
+        shapes = ", ".join(f"{role} {tuple(tensors[role].shape)} {tensors[role].dtype}" for role in HADAMARD)
+        raise KeyMismatch(where, (), (), [f"{shapes}: not two products of one shape"])
+    a, b, c, d = (t.float() for t in (a, b, c, d))
+    if "alpha" in tensors:
+        alpha = _number(tensors["alpha"], where)
+    scale = 1.0 if alpha is None else alpha / b.shape[0]
+    if (rank := a.shape[1] * c.shape[1]) < min(a.shape[0], b.shape[1]):
+        up = (a[:, :, None] * c[:, None, :]).flatten(1)
+        down = (b[:, None, :] * d[None, :, :]).flatten(0, 1)
+    elif (numbers := a.shape[0] * b.shape[1]) > MOST_NUMBERS:
+        raise UnsupportedConfig(where, [f"a LoHa of {numbers:,} numbers; {MOST_NUMBERS:,} are the most of a layer"])
+    else:
+        whole, rank = (a @ b) * (c @ d), min(a.shape[0], b.shape[1])
+        up, down = (torch.eye(rank), whole) if rank == a.shape[0] else (whole, torch.eye(rank))
+    return LowRank(down, up, scale * rank, None, _dora({**tensors, "down": down}, where))
 
 
 def _number(tensor: Tensor, where: str) -> float:
@@ -280,8 +315,8 @@ def _configured(source: _Source, part: Part, path: str, rank: int) -> float | No
         return None
     if problems := [f"{key}: {value!r:.80}" for key, value in config.items() if value and key in UNSUPPORTED]:
         raise UnsupportedConfig(where, problems)
-    if (kind := config.get("peft_type", "LORA")) != "LORA":
-        raise UnsupportedConfig(where, [f"peft_type: {kind!r:.80}; only 'LORA' is supported"])
+    if (kind := config.get("peft_type", "LORA")) not in ("LORA", "LOHA"):
+        raise UnsupportedConfig(where, [f"peft_type: {kind!r:.80}; supported are 'LORA' and 'LOHA'"])
     alpha = _alpha(config, path, where)
     return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
 
@@ -317,7 +352,7 @@ def _alpha(config: Mapping[str, Any], path: str, where: str) -> float:
     patterns = config.get("alpha_pattern") or {}
     if not isinstance(patterns, dict):
         raise UnsupportedConfig(where, [f"alpha_pattern: {patterns!r:.80} is no table of patterns"])
-    usual = config.get("lora_alpha", 8)
+    usual = config.get("alpha" if config.get("peft_type") == "LOHA" else "lora_alpha", 8)
     value = next((value for pattern, value in patterns.items() if _fits(pattern, path)), usual)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UnsupportedConfig(where, [f"lora_alpha or alpha_pattern: {value!r:.80} for {path} is no finite number"])
