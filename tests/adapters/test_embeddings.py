@@ -59,6 +59,13 @@ def test_a_single_vector_and_files_of_several_words(tmp_path: Path) -> None:
         read_embedding(tmp_path / "two.bin")
 
 
+def test_the_first_textual_inversions_that_held_a_module_of_torch(tmp_path: Path) -> None:
+    held = torch.nn.ParameterDict({"*": torch.nn.Parameter(VECTORS)})
+    torch.save({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": held}, tmp_path / "old.pt")
+
+    assert torch.equal(read_embedding(tmp_path / "old.pt").vectors, VECTORS)
+
+
 WRONG: dict[str, tuple[dict[str, torch.Tensor], type[ImpastoError], str]] = {
     "for SDXL": ({"clip_l": VECTORS, "clip_g": VECTORS}, UnsupportedConfig, "clip_g"),
     "whole numbers": ({"emb_params": VECTORS.long()}, KeyMismatch, "int64"),

@@ -26,6 +26,7 @@ MAX_NAME = 200  # characters
 FOLDER_FILES = ("learned_embeds.safetensors", "learned_embeds.bin")
 
 PARAMETERS = "string_to_param."
+NUMBERS = "string_to_token."  # which token of the vocabulary stands for it, where it was trained; says nothing here
 WHOLE = ("emb_params", "clip_l")
 """Names that say what a tensor is, not which word it stands for."""
 
@@ -91,8 +92,8 @@ def _embeddings(file: TensorFile, name: str) -> list[Embedding]:
         raise UnsupportedConfig(
             str(file.path), [f"{larger[0]}: an embedding for larger text encoders, of SDXL or later"]
         )
-    own = [key for key in file if key.startswith(PARAMETERS)] or list(file)
-    wrong = [f"{key}: {entry.shape} {entry.dtype}" for key, entry in file.entries.items() if not _is_words(key, file)]
+    own = [key for key in file if not key.startswith(NUMBERS)]
+    wrong = [f"{key}: {file.entries[key].shape} {file.entries[key].dtype}" for key in own if not _is_words(key, file)]
     if wrong:
         raise KeyMismatch(str(file.path), (), (), [f"{line} is no vectors of a word" for line in wrong])
     if not own:
@@ -105,7 +106,7 @@ def _embeddings(file: TensorFile, name: str) -> list[Embedding]:
 
 
 def _is_words(key: str, file: TensorFile) -> bool:
-    """Return whether tensor `key` is a vector or some, or what a program leaves beside them."""
+    """Return whether tensor `key` is a vector, or some one after the other."""
     entry = file.entries[key]
     floating = entry.dtype.is_floating_point and 0 not in entry.shape
     return floating and (len(entry.shape) == 2 or (len(entry.shape) == 1 and entry.shape[0] > 1))

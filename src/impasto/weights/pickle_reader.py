@@ -53,6 +53,10 @@ class Inert:
     """Something that is no weight and is not looked at."""
 
 
+class Parameters(dict[Any, Any]):
+    """The tensors of a `torch.nn.ParameterDict`, in which the first textual inversions were saved."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """A stretch of numbers: `key` says where in the file, `count` how many."""
@@ -186,6 +190,7 @@ CALLS: dict[Name, Callable[..., Any]] = {
     Name("torch.nn.parameter", "Parameter"): _first,
     Name("torch", "Size"): lambda sides=(): tuple(sides),
     Name("collections", "OrderedDict"): _mapping,
+    Name("torch.nn.modules.container", "ParameterDict"): lambda *_: Parameters(),
 }
 """What a name does when it is called: a function of this file, on data."""
 
@@ -201,7 +206,6 @@ INERT = {
         "builtins": ("set", "frozenset", "dict", "list", "int", "float", "str"),
         "argparse": ("Namespace",),
         "torch": ("device",),
-        "torch.nn.modules.container": ("ParameterDict",),
         "pytorch_lightning.callbacks.model_checkpoint": ("ModelCheckpoint",),
         "pytorch_lightning.callbacks.early_stopping": ("EarlyStopping",),
         "pytorch_lightning.utilities.enums": ("_FaultTolerantMode",),
@@ -312,9 +316,11 @@ def _newobj_ex(machine: Machine, _: Any) -> None:
 
 
 def _build(machine: Machine, _: Any) -> None:
-    target, _state = machine.take(2)
+    target, state = machine.take(2)
     if not isinstance(target, (Inert, dict)):  # a dictionary's own attributes, such as `_metadata`, say no weights
         raise Refused(f"a change of a {type(target).__name__}")
+    if isinstance(target, Parameters) and isinstance(state, dict):
+        target.update(_mapping(state.get("_parameters") or {}))
     machine.stack.append(target)
 
 
