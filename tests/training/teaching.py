@@ -13,6 +13,7 @@ from impasto.training.specialise import Request, specialise
 from impasto.training.teaching import PLANS, TeachingPlan
 from impasto.weights.checkpoint import About, Settings
 from impasto.weights.load import save_folder
+from tests.training import tiny as inline
 from tests.weights import tiny
 
 SIZES = ((64, 64), (100, 60), (60, 100), (80, 80))
@@ -51,6 +52,11 @@ def plan(kind: str, **changes: Any) -> TeachingPlan:
         "log_every": 2,
     }
     return PLANS[kind].parse({**data, **changes}, "the plan")
+
+
+def toml(asked: TeachingPlan) -> str:
+    """Return a plan as a TOML file has it."""
+    return inline.toml(asked.model_dump(mode="json", exclude_none=True))
 
 
 def teach(work: Path, output: str, asked: TeachingPlan, statement: Statement | None = None) -> list[Tick]:

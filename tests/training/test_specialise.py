@@ -24,7 +24,7 @@ from impasto.schema import read_json
 from impasto.training.taught import rows_root
 from impasto.weights import files
 from impasto.weights.detect import open_model
-from tests.training import teaching, tiny
+from tests.training import teaching
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_run_leaves_a_file_with_its_receipt_rows_and_sheet(work: Path) -> None
     assert (run / "ATTRIBUTION").is_file()
 
 
-def test_what_nobody_said_stays_visible(work: Path, tmp_path: Path) -> None:
+def test_what_nobody_said_stays_visible(work: Path) -> None:
     told = read_adapter(work / "lora" / "result.safetensors").metadata
     assert told["impasto.consent"] == "unknown: 3"
     assert told["modelspec.license"] == "unknown"
@@ -107,7 +107,7 @@ def test_a_run_that_was_left_goes_on_bit_for_bit(work: Path) -> None:
 
 def test_kill_9_changes_nothing(work: Path) -> None:
     written = work / "kill.toml"
-    written.write_text(tiny.toml(teaching.plan("lora", stages=[{"size": 64, "batch": 1, "steps": 40}]).plain()))
+    written.write_text(teaching.toml(teaching.plan("lora", stages=[{"size": 64, "batch": 1, "steps": 40}])))
     words = ["train", "lora", str(work / "pictures"), "--plan", str(written), "--model", str(work / "model")]
     command = [sys.executable, "-m", "impasto", *words, "--subject", "zwx fox", "--name", "result"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -126,7 +126,7 @@ def test_kill_9_changes_nothing(work: Path) -> None:
 
 def test_two_processes_make_what_one_makes(work: Path) -> None:
     written = work / "two.toml"
-    written.write_text(tiny.toml(teaching.plan("lora", **{**LORA, "accumulate": 2}).plain()))
+    written.write_text(teaching.toml(teaching.plan("lora", **{**LORA, "accumulate": 2})))
     words = ["train", "lora", str(work / "pictures"), "--plan", str(written), "--model", str(work / "model")]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

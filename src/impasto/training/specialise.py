@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,7 +14,7 @@ import torch
 
 import impasto
 from impasto.adapters.embeddings import write_embedding
-from impasto.adapters.lora import write_adapter
+from impasto.adapters.lora import Adapter, write_adapter
 from impasto.adapters.metadata import described, described_embedding
 from impasto.corpus.attribution import attribution
 from impasto.corpus.record import Row
@@ -22,19 +22,20 @@ from impasto.corpus.statement import Statement
 from impasto.errors import InvalidPlan
 from impasto.files import write_text, written_whole
 from impasto.receipt import CorpusUse, Parent, PlanUse, Receipt
-from impasto.schema import digest
+from impasto.schema import digest, read_json
 from impasto.training import examples, processes, runs
 from impasto.training.base import Base
 from impasto.training.buckets import Fit, fit
 from impasto.training.examples import Encoder, Examples
 from impasto.training.loop import Run, Tick
 from impasto.training.prior import imagined
-from impasto.training.runs import ATTRIBUTION, Preparing
+from impasto.training.runs import ATTRIBUTION, SHIPPED, Preparing
 from impasto.training.student import Student
 from impasto.training.subject import Lessons, SubjectTask
 from impasto.training.taught import Taught, open_taught, write_rows
 from impasto.training.teaching import InversionPlan, TeachingPlan
 from impasto.training.wording import styled
+from impasto.weights.layouts.diffusers import RECEIPT
 from impasto.weights.load import Networks, save_folder
 
 if TYPE_CHECKING:
@@ -182,9 +183,9 @@ def _write(request: Request, task: SubjectTask, run: Run, said: Receipt) -> Rece
     plan, output, base, modules = request.plan, request.output, task.base, run.learner.ema.modules
     more = told(request, task, said)
     if "adapter" in modules:
-        adapter = cast("TrainableAdapter", modules["adapter"]).adapter(plan.name)
+        adapter = _in_half(cast("TrainableAdapter", modules["adapter"]).adapter(plan.name))
         finished = described(adapter, base.spec, base=base.checkpoint.about.name, receipt=said, more=more)
-        write_adapter(finished, output / f"{plan.name}.safetensors", dtype=torch.float16)
+        write_adapter(finished, output / f"{plan.name}.safetensors")
         said = said.model_copy(update={"identity": adapter.digest})
     if "embedding" in modules:
         assert isinstance(plan, InversionPlan)
@@ -197,6 +198,14 @@ def _write(request: Request, task: SubjectTask, run: Run, said: Receipt) -> Rece
     return said
 
 
+def _in_half(adapter: Adapter) -> Adapter:
+    parts = {
+        part: {path: change.each(lambda tensor: tensor.to(SHIPPED)) for path, change in layers.items()}
+        for part, layers in adapter.parts.items()
+    }
+    return replace(adapter, parts=parts)
+
+
 def _write_model(request: Request, task: SubjectTask, run: Run, said: Receipt) -> Receipt:
     plan, base, modules = request.plan, task.base, run.learner.ema.modules
     text_encoder = modules["text_encoder"] if "text_encoder" in modules else base.text_encoder(torch.float32)
@@ -205,8 +214,8 @@ def _write_model(request: Request, task: SubjectTask, run: Run, said: Receipt) -
     credit = (request.output / ATTRIBUTION).read_text("utf-8")
     notices = {**base.checkpoint.notices, ATTRIBUTION: base.checkpoint.notices.get(ATTRIBUTION, "") + "\n" + credit}
     folder = request.output / plan.name
-    identity = save_folder(folder, parts, about, dtype=torch.float16, receipt=said, notices=notices)
-    return said.model_copy(update={"identity": identity})
+    save_folder(folder, parts, about, dtype=SHIPPED, receipt=said, notices=notices)
+    return Receipt.parse(read_json(folder / RECEIPT), str(folder / RECEIPT))
 
 
 def receipt(request: Request, base: Base, story: _Story) -> Receipt:

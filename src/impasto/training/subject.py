@@ -8,7 +8,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
@@ -29,6 +29,7 @@ from impasto.training.autoencoder import as_image
 from impasto.training.base import Base
 from impasto.training.draws import generator
 from impasto.training.examples import Batch, Bucket, Examples
+from impasto.training.lean import Lean
 from impasto.training.loop import Loss, autocast
 from impasto.training.recomputing import recomputed
 from impasto.training.student import Pair, Student, Texts
@@ -144,8 +145,12 @@ class SubjectTask:
     def _denoiser(self, pair: Pair) -> Denoiser:
         dtype = next(pair.unet.parameters()).dtype
 
+        # Blocks that are recomputed keep nothing by themselves, and must do the same both times.
+        lean = torch.is_grad_enabled() and "unet" not in self.modules and not self.plan.checkpointing
+
         def network(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-            out: Tensor = pair.unet(x.to(dtype), t, context.to(dtype))
+            with Lean() if lean else nullcontext():
+                out: Tensor = pair.unet(x.to(dtype), t, context.to(dtype))
             return out.float()
 
         return self.base.denoiser(network)

@@ -78,6 +78,14 @@ class SamplePlan(Frozen):
     guidance: Annotated[float, Field(ge=0, le=100)] | None = None
 
 
+class TeachingOptimiser(OptimiserPlan):
+    """How what learns follows the gradient; as the peers' scripts have it, where a plan does not say."""
+
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    warmup: Annotated[int, Field(ge=0)] = 0
+    decay: Literal["cosine", "linear", "constant"] = "constant"
+
+
 class TeachingPlan(TrainingPlan):
     """What the three methods share. There is one stage; its size is the side of a square of the pictures' area.
 
@@ -117,7 +125,7 @@ class TeachingPlan(TrainingPlan):
     embedding_rate: Rate = 1.0
     prior: PriorPlan | None = None
     samples: SamplePlan = SamplePlan()
-    optimiser: OptimiserPlan = OptimiserPlan(betas=(0.9, 0.999), warmup=0, decay="constant")
+    optimiser: TeachingOptimiser = TeachingOptimiser()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     channels_last: bool = False
     licence: str = "unknown"
