@@ -31,6 +31,18 @@ def test_what_is_written_is_read_again(layout: str, tmp_path: Path) -> None:
     assert found.token == ("<my-style>" if layout in ("diffusers", "bin") else None)
 
 
+@pytest.mark.parametrize("layout", ["pt", "bin"])
+def test_receipts_lie_beside_pickled_files(layout: str, tmp_path: Path) -> None:
+    receipt = Receipt(kind="embedding", name="my-style", code="x")
+    embedding = described_embedding(Embedding("my-style", VECTORS), tiny.networks().spec, receipt=receipt)
+    write_embedding(embedding, tmp_path / f"my-style.{layout}", layout)
+
+    assert receipt_of(read_embedding(tmp_path / f"my-style.{layout}")) == receipt_of(embedding)
+    (tmp_path / "my-style.receipt.json").write_text("[")
+    with pytest.raises(InvalidInput, match="not JSON"):
+        receipt_of(read_embedding(tmp_path / f"my-style.{layout}"))
+
+
 def test_receipts_and_metadata_travel_in_the_file(tmp_path: Path) -> None:
     receipt = Receipt(kind="embedding", name="my-style", code="x", licence="CC0-1.0")
     embedding = described_embedding(Embedding("my-style", VECTORS), tiny.networks().spec, receipt=receipt)

@@ -17,12 +17,14 @@ import torch
 from torch import Tensor
 
 from impasto.errors import InvalidInput, KeyMismatch, NotFound, UnreadableWeights, UnsupportedConfig, printable
-from impasto.files import written_whole
+from impasto.files import write_text, written_whole
 from impasto.weights import files
 from impasto.weights.containers import open_tensors
 from impasto.weights.files import TensorFile
+from impasto.weights.layouts.ldm import RECEIPT
 
 MAX_NAME = 200  # characters
+MOST_BYTES = 10_000_000  # of a receipt
 FOLDER_FILES = ("learned_embeds.safetensors", "learned_embeds.bin")
 
 PARAMETERS = "string_to_param."
@@ -98,11 +100,23 @@ def _embeddings(file: TensorFile, name: str) -> list[Embedding]:
         raise KeyMismatch(str(file.path), (), (), [f"{line} is no vectors of a word" for line in wrong])
     if not own:
         raise UnreadableWeights(f"{file.path} holds no embedding: it has no tensors.")
-    many = len(own) > 1
+    many, metadata = len(own) > 1, _metadata(file)
     return [
-        Embedding(_named(key) or name if many else name[:MAX_NAME], _vectors(key, file), _named(key), file.metadata)
+        Embedding(_named(key) or name if many else name[:MAX_NAME], _vectors(key, file), _named(key), metadata)
         for key in own
     ]
+
+
+def _metadata(file: TensorFile) -> Mapping[str, str]:
+    """Return the file's own strings, and the receipt that lies beside a pickled one, which has no room for it."""
+    beside = _beside(file.path)
+    if RECEIPT in file.metadata or not beside.is_file() or beside.stat().st_size > MOST_BYTES:
+        return file.metadata
+    return {**file.metadata, RECEIPT: beside.read_text(encoding="utf-8", errors="replace")}
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".receipt.json")
 
 
 def _is_words(key: str, file: TensorFile) -> bool:
@@ -133,6 +147,8 @@ def _save_pickled(content: Callable[[Embedding], dict[str, object]]) -> Callable
     def save(embedding: Embedding, path: Path) -> None:
         with written_whole(path) as temporary:
             torch.save(content(embedding), temporary)
+        if RECEIPT in embedding.metadata:
+            write_text(_beside(path), embedding.metadata[RECEIPT] + "\n")
 
     return save
 
@@ -162,6 +178,9 @@ LAYOUTS: dict[str, Callable[[Embedding, Path], None]] = {
 
 def write_embedding(embedding: Embedding, path: Path, layout: str = "emb_params") -> None:
     """Write `embedding` to a file at `path`, whole or not at all.
+
+    Its metadata, and among them its receipt, go into the header; beside a pickled file, which has none, the receipt is
+    written as `NAME.receipt.json`.
 
     Raises:
         NotFound: no such layout; lists those there are.
