@@ -13,6 +13,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,9 @@ SILENCE = 60.0
 
 NOT_ASKED = ("format", "model_name", "model_digest", "dtype", "embeddings", "draw", "start", "mask", "adapters")
 """Fields of a recipe that a request has no place for, or another one."""
+
+BREATH = 0.5
+"""Seconds before a connection that broke off is made again."""
 
 Source = str | Path | bytes | Image.Image
 """A picture to send: its path, its file's bytes, or its pixels."""
@@ -316,17 +320,17 @@ class Client:
             NotFound: there is no such job.
             ServerError: the server cannot be reached any more.
         """
-        while True:
-            last = None
-            try:
-                for last in self._told(_id(job)):
-                    yield last
-                    if last.ended:
-                        return
-            except httpx2.TransportError as error:
-                if last is None:
-                    raise self._unreachable(error) from error
-            time.sleep(0.2)  # the connection ended before the job did: look again
+        now = self.job(job)
+        yield now
+        while not now.ended:
+            with suppress(httpx2.TransportError):  # a server that is gone is said by the next line that asks it
+                for told in self._told(now.id):
+                    now = told
+                    yield now
+            if not now.ended:
+                time.sleep(BREATH)
+                now = self.job(now)
+                yield now
 
     def _told(self, job: str) -> Iterator[Job]:
         timeout = httpx2.Timeout(self._http.timeout.connect, read=SILENCE)

@@ -44,9 +44,10 @@ class Running:
 
 
 def model_folder(folder: Path, name: str = "tiny") -> str:
-    """Write a tiny model of 64 px into `folder` and return its path."""
+    """Write a tiny model of 64 px into `folder` and return its path; one of another name is another model."""
     path = folder / name
-    save_folder(path, tiny.networks(), About(name=name, settings=ModelSettings(steps=2, guidance=3.0)))
+    networks = tiny.networks() if name == "tiny" else tiny.networks("v_prediction")
+    save_folder(path, networks, About(name=name, settings=ModelSettings(steps=2, guidance=3.0)))
     return str(path)
 
 
@@ -56,11 +57,6 @@ def running(folder: Path, **settings: Any) -> Iterator[Running]:
     models = settings.pop("models", None) or (model_folder(folder),)
     chosen = {"preview_seconds": 0, "grace_seconds": 1, "threads": 1, "device": "cpu", **settings}
     app = create_app(Settings(data=folder / "data", models=models, **chosen))
-    if not any(getattr(r, "path", "") == "/mcp" for r in app.router.routes):  # TEMPORARY
-        from impasto.server.mcp import attach
-        pages = [app.router.routes.pop(), app.router.routes.pop()]
-        attach(app, app.state.service.settings)
-        app.router.routes.extend(reversed(pages))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

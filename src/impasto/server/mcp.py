@@ -30,7 +30,7 @@ import impasto
 from impasto.errors import ImpastoError, InvalidInput
 from impasto.files import written_whole
 from impasto.server.dialects.images import from_text
-from impasto.server.service import Service
+from impasto.server.service import FolderTaken, Service
 from impasto.server.settings import Settings
 
 INSTRUCTIONS = """Impasto makes pictures from words with open models, on the user's own machine or server.
@@ -363,9 +363,7 @@ def _started(settings: Settings) -> tuple[Service, FastAPI]:
         chosen = settings.model_copy(update={"data": data})
         try:
             service = Service(chosen)
-        except InvalidInput as error:
-            if "Another server uses" not in str(error):
-                raise
+        except FolderTaken:
             continue
         app = create_app(chosen, service)
         service.start()

@@ -49,6 +49,9 @@ QUIET_SECONDS = 15
 
 LINKS = "openai_links"
 
+THEIRS = {"width": "size", "height": "size", "count": "n"}
+"""What the API calls fields of our own requests."""
+
 
 def refusal(status: int, message: str, field: str | None = None, code: str | None = None) -> JSONResponse:
     """Return the answer for a request that is not met, in OpenAI's form.
@@ -62,6 +65,7 @@ def refusal(status: int, message: str, field: str | None = None, code: str | Non
 def refused(error: ImpastoError) -> tuple[int, str, str | None, str | None]:
     """Return status, message, field and code for an error of ours."""
     field = error.field if isinstance(error, RequestRefused) else None
+    field = THEIRS.get(field or "", field)
     code = error.code if isinstance(error, (JobFailed, _NoModel)) else None
     status = status_of(error)
     return 400 if status == 422 else status, said_of(error, {})[1], field, code
