@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
 
     import torch
 
@@ -22,6 +23,8 @@ def load(
     vae: str | os.PathLike[str] | None = None,
     ema: bool = False,
     verify: bool = True,
+    adapters: Iterable[str | os.PathLike[str]] = (),
+    embeddings: Iterable[str | os.PathLike[str]] = (),
 ) -> Model:
     """Load a model, ready to make pictures.
 
@@ -32,6 +35,9 @@ def load(
         vae: path of an autoencoder, a folder or a single file, to use in the place of the model's own.
         ema: take the moving average of the weights, from a single file that has both.
         verify: compare the model with its receipt, where it has one, which reads all of it the first time.
+        adapters: files and folders of adapters, or names of pulled ones, that prompts may call as `<lora:name>`;
+            adapters and embeddings that were pulled are there anyway. They are read when they are first called.
+        embeddings: the same of embeddings (textual inversions), which prompts name as they are.
 
     Raises:
         NotFound: neither a name nor a model's path; lists the names.
@@ -40,4 +46,13 @@ def load(
     """
     from impasto.pipeline import load as load_model  # torch comes in here, not with `import impasto`
 
-    return load_model(model, device=device, dtype=dtype, vae=vae, ema=ema, verify=verify)
+    return load_model(
+        model,
+        device=device,
+        dtype=dtype,
+        vae=vae,
+        ema=ema,
+        verify=verify,
+        adapters=adapters,
+        embeddings=embeddings,
+    )

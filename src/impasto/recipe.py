@@ -218,9 +218,10 @@ class Hires(Grown):
         discard_penultimate: as the recipe's, for its own sampler.
         prompt: None for the first pass's.
         negative_prompt: None for the first pass's.
+        adapters: None for the first pass's.
     """
 
-    LATER = ("sampler_options", "discard_penultimate", "prompt", "negative_prompt")
+    LATER = ("sampler_options", "discard_penultimate", "prompt", "negative_prompt", "adapters")
 
     width: Side
     height: Side
@@ -233,6 +234,7 @@ class Hires(Grown):
     discard_penultimate: bool = False
     prompt: Prompt | None = None
     negative_prompt: Prompt | None = None
+    adapters: tuple[AdapterUse, ...] | None = None
 
     @model_validator(mode="after")
     def _options_have_a_sampler(self) -> Self:
@@ -298,12 +300,14 @@ class Recipe(Grown):
         noise_delta: what is added to the seed for the noise of the steps: A1111's ENSD.
         zero_snr: stretch the model's noise levels until the last hides the picture (zero terminal SNR); the last
             level is that of the program named.
+        soft_binding: how the first noise is marked, so that the picture can be told without its metadata
+            (`rights.watermark`); None leaves it as it is drawn.
     """
 
     LATER = (
         *("start", "mask", "extension", "hires", "variation", "seamless", "vae_tile"),
         *("embeddings", "prompt_rules", "emphasis", "clip_skip", "sampler_options", "discard_penultimate"),
-        *("first_noise", "guidance_rescale", "guidance_interval", "draw", "noise_delta", "zero_snr"),
+        *("first_noise", "guidance_rescale", "guidance_interval", "draw", "noise_delta", "zero_snr", "soft_binding"),
     )
 
     format: Literal["impasto-recipe/1"] = "impasto-recipe/1"
@@ -340,6 +344,7 @@ class Recipe(Grown):
     draw: Draw | None = None
     noise_delta: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     zero_snr: Literal["diffusers", "a1111"] | None = None
+    soft_binding: Literal["gaussian-shading/1"] | None = None
 
     @field_validator("seed", "steps", "width", "height", mode="before")
     @classmethod
@@ -355,6 +360,8 @@ class Recipe(Grown):
             raise ValueError("mask and extension need a start: the picture that they are about")
         if self.mask and self.mask.image is None and not self.extension:
             raise ValueError("mask needs an image, unless there is an extension to paint")
+        if self.soft_binding and (self.start or self.hires or self.variation):
+            raise ValueError("soft_binding marks the first noise, which start, hires and variation would write over")
         if self.hires and self.mask:
             raise ValueError("hires and mask do not go together: paint first, enlarge then")
         if self.draw and self.noise != "comfyui":

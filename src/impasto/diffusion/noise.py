@@ -211,6 +211,16 @@ class _TorchGenerator:
         return torch.randn(tuple(shape), generator=self._generator)
 
 
+def torch_numbers(shape: Sequence[int]) -> Callable[[int], Tensor]:
+    """Return `seed -> (*shape)`, the first numbers of the CPU generator that a seed starts."""
+    return lambda seed: _TorchGenerator(seed).randn(shape)
+
+
+def cuda_numbers(shape: Sequence[int]) -> Callable[[int], Tensor]:
+    """Return `seed -> (*shape)`, the first numbers of the generator that a seed starts on a CUDA device."""
+    return lambda seed: PhiloxGenerator(seed).randn(shape)
+
+
 def _check_seeds(seeds: Sequence[int]) -> None:
     wrong = [seed for seed in seeds if not 0 <= seed <= MAX_SEED]
     if wrong or not seeds:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from impasto.diffusion.ode import heun_step, midpoint
@@ -66,18 +67,29 @@ def dpmpp_sde(
     """
     for i, (sigma, sigma_next) in enumerate(intervals(sigmas)):
         x0 = d = denoise(x, level(sigma, x))
+        asked = _in_single_precision(sigma, sigma_next)
         if sigma_next:
             s = math.sqrt(sigma * sigma_next)
             down, up = ancestral(sigma, s, eta)
             u = (down / sigma) * x + (1 - down / sigma) * x0
             if up:
-                u = u + s_noise * up * noise(sigma, s).to(x)
+                u = u + s_noise * up * noise(asked[0], asked[1]).to(x)
             d = denoise(u, level(s, x))
         down, up = ancestral(sigma, sigma_next, eta)
         x = (down / sigma) * x + (1 - down / sigma) * d
         if up:
-            x = x + s_noise * up * noise(sigma, sigma_next).to(x)
+            x = x + s_noise * up * noise(asked[0], asked[2]).to(x)
         yield Step(i, x, x0, sigma_next)
+
+
+def _in_single_precision(sigma: float, sigma_next: float) -> tuple[float, float, float]:
+    """Return `sigma`, the level half-way in log sigma and `sigma_next` as k-diffusion asks for their noise.
+
+    It counts in float32 and in log sigma there. A Brownian path tells times apart that differ by a millionth.
+    """
+    t, t_next = (torch.tensor(level).log().neg() for level in (sigma, sigma_next))
+    a, s, b = (time.neg().exp().item() for time in (t, t + (t_next - t) * 0.5, t_next))
+    return a, s, b
 
 
 def dpmpp_2m_sde(

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from impasto.diffusion.noise import NOISES, BatchNoise, NoiseSource, Variation
+from impasto.diffusion.brownian import BrownianNoise, BrownianTree
+from impasto.diffusion.noise import NOISES, BatchNoise, NoiseSource, Variation, cuda_numbers, torch_numbers
 from impasto.pictures.canvas import Canvas, latent_mask
 from impasto.pipeline.latents import Latents, pixels
+from impasto.pipeline.passes import Pass
 from impasto.recipe import Draw, Recipe
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -68,6 +70,10 @@ def from_canvas(canvas: Canvas, recipes: Sequence[Recipe], latents: Latents, *, 
     return Beginning(z, paint, seen, anew=recipe.start is not None and recipe.start.strength == 1)
 
 
+PATHS = ("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde")
+"""Samplers that take the noise of their steps from Brownian paths in k-diffusion, A1111 and ComfyUI."""
+
+
 def noise_of(recipes: Sequence[Recipe], shape: tuple[int, int, int], factor: int) -> NoiseSource:
     """Return the noise (B, C, H, W) that the `recipes` name, varied as they say; `factor` is pixels a latent."""
     first = recipes[0]
@@ -75,6 +81,19 @@ def noise_of(recipes: Sequence[Recipe], shape: tuple[int, int, int], factor: int
         return Rows([_drawn(recipe, shape) for recipe in recipes])
     variations = [_variation(recipe, factor) for recipe in recipes]
     return NOISES[first.noise]([recipe.seed for recipe in recipes], shape, variations, first.noise_delta)
+
+
+def noise_for(part: Pass, recipes: Sequence[Recipe], channels: int, factor: int) -> NoiseSource:
+    """Return the noise (B, `channels`, H, W) of `part`, one of the passes of `recipes`."""
+    shape, name = (channels, part.height, part.width), recipes[0].noise
+    source = noise_of(recipes, shape, factor)
+    if name == "image" or part.sampler not in PATHS:
+        return source
+    low = part.sigmas[part.sigmas > 0].min().item()
+    if name == "comfyui":
+        return Rows([_drawn_path(recipe, shape, low, part.sigmas[0].item()) for recipe in recipes])
+    numbers = (cuda_numbers if name == "a1111-nv" else torch_numbers)((1, *shape))
+    return BrownianNoise(source, [BrownianTree(low, part.highest, recipe.seed, numbers) for recipe in recipes])
 
 
 class Rows(NoiseSource):
@@ -95,6 +114,12 @@ class Rows(NoiseSource):
 def _drawn(recipe: Recipe, shape: tuple[int, int, int]) -> BatchNoise:
     draw = recipe.draw or Draw()
     return BatchNoise(recipe.seed, shape, draw.count, [draw.row])
+
+
+def _drawn_path(recipe: Recipe, shape: tuple[int, int, int], low: float, high: float) -> BrownianNoise:
+    draw = recipe.draw or Draw()
+    tree = BrownianTree(low, high, recipe.seed, torch_numbers((draw.count, *shape)))
+    return BrownianNoise(_drawn(recipe, shape), [tree], [draw.row])
 
 
 def _variation(recipe: Recipe, factor: int) -> Variation | None:

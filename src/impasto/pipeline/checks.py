@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from impasto.errors import InvalidRecipe
+from impasto.pipeline.calls import uncalled
 from impasto.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def check(model: Model, recipes: Sequence[Recipe]) -> None:
 
     Raises:
         InvalidRecipe: it cannot, or they are unlike; says why.
+        NotFound: an adapter or embedding that they name is not there; lists those there are.
     """
     if not recipes:
         raise InvalidRecipe("There is no recipe to run. Give one or more.")
@@ -29,6 +31,20 @@ def check(model: Model, recipes: Sequence[Recipe]) -> None:
         raise InvalidRecipe(f"The recipes of one batch must not differ in {', '.join(unlike)}. Run them apart.")
     if problem := next(_problems(model, recipes[0]), None):
         raise InvalidRecipe(problem)
+    for recipe in recipes:
+        _check_calls(model, recipe)
+
+
+def _check_calls(model: Model, recipe: Recipe) -> None:
+    if missing := list(uncalled(recipe)):
+        raise InvalidRecipe(
+            f"The prompt calls {', '.join(missing)}, which the recipe's adapters do not name. "
+            f"`Model.recipe` makes recipes that do."
+        )
+    for use in (*recipe.adapters, *((recipe.hires and recipe.hires.adapters) or ())):
+        model.library.used(use)
+    for embedding in recipe.embeddings:
+        model.library.meant(embedding)
 
 
 def _problems(model: Model, recipe: Recipe) -> Iterator[str]:
@@ -46,8 +62,5 @@ def _problems(model: Model, recipe: Recipe) -> Iterator[str]:
         yield f"The recipe is in {recipe.dtype}; the model was loaded in {model.dtype}. Load it in {recipe.dtype}."
     if recipe.clip_skip > layers:
         yield f"clip_skip {recipe.clip_skip} is not possible: {model.name}'s text encoder has {layers} layers."
-    if recipe.adapters:
-        names = ", ".join(adapter.name for adapter in recipe.adapters)
-        yield f"The recipe uses adapters ({names}), which this model has not been given."
     if model.inpaints and recipe.mask is None:
         yield f"{model.name} fills in parts of a given picture; it does not make one from words alone."

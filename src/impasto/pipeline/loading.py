@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 from impasto.errors import InvalidInput, NotFound
+from impasto.models.specs import ModelSpec
+from impasto.pipeline.library import Library
 from impasto.pipeline.model import Model
 from impasto.rights import receipts
 from impasto.weights.detect import Choices
 from impasto.weights.home import NAMES, PACKAGED
 from impasto.weights.load import load_model
-from impasto.weights.store import Kind, find
+from impasto.weights.store import Kind, everything, find
 
 __all__ = ["DTYPES", "NAMES", "PACKAGED", "find_device", "load"]
 
@@ -29,6 +32,8 @@ def load(
     vae: str | os.PathLike[str] | None = None,
     ema: bool = False,
     verify: bool = True,
+    adapters: Iterable[str | os.PathLike[str]] = (),
+    embeddings: Iterable[str | os.PathLike[str]] = (),
 ) -> Model:
     """Load a model; see `impasto.load`."""
     device, place = find_device(device), _place(model)
@@ -36,7 +41,20 @@ def load(
     loaded = load_model(place, dtype, device, Choices(ema=ema, vae=_place(vae, "vae") if vae else None))
     if verify:
         receipts.check(loaded.checkpoint, place)
-    return Model(loaded, loaded.checkpoint.about)
+    return Model(loaded, loaded.checkpoint.about, library(loaded.spec, adapters, embeddings))
+
+
+def library(
+    spec: ModelSpec, adapters: Iterable[str | os.PathLike[str]], embeddings: Iterable[str | os.PathLike[str]]
+) -> Library:
+    """Return the adapters and embeddings given, by path or name, and all those that were pulled and have other names.
+
+    Raises:
+        NotFound: one is not there.
+    """
+    given = Library.of([_place(one, "adapter") for one in adapters], [_place(one, "embedding") for one in embeddings])
+    pulled = {kind: {name: (path,) for name, path in everything(kind).items()} for kind in ("adapter", "embedding")}
+    return Library({**pulled["adapter"], **given.adapters}, {**pulled["embedding"], **given.embeddings}, spec.unet)
 
 
 def find_device(name: torch.device | str) -> torch.device:

@@ -6,9 +6,10 @@ import copy
 import platform
 import secrets
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone reads
 
 import impasto
+from impasto.adapters.attach import attached
 from impasto.diffusion.denoisers import DENOISERS
 from impasto.diffusion.samplers import SAMPLERS, Denoise, Step
 from impasto.diffusion.schedules import NoiseSchedule
@@ -24,9 +26,11 @@ from impasto.errors import InvalidInput, InvalidRecipe, PictureFailed
 from impasto.models.specs import ModelSpec
 from impasto.pictures.canvas import Canvas, prepared
 from impasto.pictures.origin import Origin, pixels_digest
-from impasto.pipeline.beginnings import Beginning, from_canvas, noise_of
+from impasto.pipeline.beginnings import Beginning, from_canvas, noise_for
+from impasto.pipeline.calls import called, identified
 from impasto.pipeline.checks import check
 from impasto.pipeline.latents import Latents, pixels
+from impasto.pipeline.library import Library
 from impasto.pipeline.passes import Pass, passes
 from impasto.pipeline.picture import Picture, Progress
 from impasto.pipeline.previews import Projection, fitted
@@ -48,10 +52,12 @@ class Model:
     Attributes:
         networks: its networks and tokenizer, which must not change while this is in use.
         about: its name and its own settings.
+        library: adapters and embeddings that prompts may call.
     """
 
     networks: Networks
     about: About
+    library: Library = field(default_factory=Library)
 
     @property
     def name(self) -> str:
@@ -71,7 +77,7 @@ class Model:
     @cached_property
     def words(self) -> Words:
         """Its text encoder, with a memory."""
-        return Words(self.networks.tokenizer, self.networks.text_encoder)
+        return Words(self.networks.tokenizer, self.networks.text_encoder, self.library)
 
     @cached_property
     def latents(self) -> Latents:
@@ -113,7 +119,8 @@ class Model:
         """Return the recipe for `prompt`; what is not among the `choices` (None counts as not) is the model's own.
 
         Without a seed, one is drawn at random. Sampler and schedule may have the names of any program, such as
-        `DPM++ 2M Karras`; see `impasto.diffusion.names.find`.
+        `DPM++ 2M Karras`; see `impasto.diffusion.names.find`. Adapters may be given without their digests, as
+        `{"name": "ink", "weight": 0.8}`; those that the prompt calls, and embeddings, are found too.
 
         Args:
             prompt: what the picture is to show.
@@ -122,7 +129,8 @@ class Model:
 
         Raises:
             InvalidRecipe: a choice that no recipe has, or a value out of range; lists every one.
-            NotFound: no program knows the sampler or schedule; lists the closest, and all.
+            NotFound: no program knows the sampler or schedule, or there is no such adapter or embedding; lists the
+                closest, and all.
         """
         own = {
             **self._own(),
@@ -132,9 +140,9 @@ class Model:
             **self.about.settings.plain(),
         }
         chosen = {key: value for key, value in choices.items() if value is not None}
-        return Recipe.parse(
-            {**own, "prompt": prompt, **understood(chosen, self.about.settings, tool)}, "The recipe", InvalidRecipe
-        )
+        chosen = identified(understood(chosen, self.about.settings, tool), self.library)
+        recipe = Recipe.parse({**own, "prompt": prompt, **chosen}, "The recipe", InvalidRecipe)
+        return called(recipe, self.library, self.words)
 
     def recipes(self, prompt: str, count: int = 1, **choices: Any) -> list[Recipe]:
         """Return `count` recipes that differ in their seeds, which follow one another; see `recipe`.
@@ -252,18 +260,20 @@ class Model:
 
     def _run(self, recipes: tuple[Recipe, ...], part: Pass, beginning: Beginning | None) -> Iterator[Step]:
         recipe, seen = recipes[0], beginning.seen if beginning else None
-        called = network(self.networks.unet, self._weight.dtype, recipe.seamless, seen)
-        denoise: Denoise = steered(
-            DENOISERS[self.spec.prediction](called, self._levels(recipe)), recipes, part, self.words
-        )
-        noise = noise_of(recipes, (self.spec.vae.latent_channels, part.height, part.width), self.spec.vae.factor)
+        adapted = partial(attached, self.networks, [self.library.used(use) for use in part.adapters])
+        unet = network(self.networks.unet, self._weight.dtype, recipe.seamless, seen)
+        with adapted():
+            denoise: Denoise = steered(
+                DENOISERS[self.spec.prediction](unet, self._levels(recipe)), recipes, part, self.words
+            )
+        noise = noise_for(part, recipes, self.spec.vae.latent_channels, self.spec.vae.factor)
         x = noise.initial().to(self.device)
         if beginning is None or beginning.anew:
             x = x * part.start
         else:
             x = beginning.latents + x * part.sigmas[0].item()
             denoise = beginning.kept(denoise)
-        for step in SAMPLERS[part.sampler](denoise, x, part.sigmas, noise, **part.options):
+        for step in _during(adapted, SAMPLERS[part.sampler](denoise, x, part.sigmas, noise, **part.options)):
             if not step.x.isfinite().all():
                 raise PictureFailed(
                     f"{self.name} in {self.dtype} gave latents that are no numbers. Load it in float32."
@@ -322,6 +332,16 @@ class Model:
             tile: side in pixels of the tiles to encode it in.
         """
         return self.latents.of(pixels(image), tile)
+
+
+def _during(context: Callable[[], AbstractContextManager[object]], steps: Iterator[Step]) -> Iterator[Step]:
+    """Yield `steps`, each made within `context`, which is left while the caller has the step."""
+    while True:
+        with context():
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
 
 
 def _numbered(recipe: Recipe, k: int, count: int) -> Recipe:

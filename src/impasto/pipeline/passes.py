@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from impasto.diffusion.samplers import SAMPLERS
 from impasto.diffusion.schedules import SIGMAS, NoiseSchedule, without_penultimate
 from impasto.errors import InvalidRecipe, NotFound
 from impasto.prompts.grammar import Run
-from impasto.recipe import Counting, Recipe, SamplerOptions
+from impasto.recipe import AdapterUse, Counting, Recipe, SamplerOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,8 @@ class Pass:
         negative_prompt: in the place of the recipes' own, or None.
         options: of the sampler.
         unit: whether the first noise has variance 1 in the network's own scale.
+        adapters: that are on the networks.
+        highest: the first level of the whole schedule, of which `sigmas` may be the rest.
     """
 
     sampler: str
@@ -42,6 +45,8 @@ class Pass:
     negative_prompt: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     unit: bool = False
+    adapters: tuple[AdapterUse, ...] = ()
+    highest: float = math.nan
 
     @property
     def steps(self) -> int:
@@ -78,13 +83,15 @@ def passes(recipe: Recipe, schedule: NoiseSchedule, factor: int) -> list[Pass]:
 def _first(recipe: Recipe, schedule: NoiseSchedule, factor: int) -> Pass:
     levels = _levels(recipe.schedule, schedule, recipe.discard_penultimate)
     sampler, options = _solver(recipe.sampler, recipe.sampler_options)
+    whole, run = recipe.steps, None
     if recipe.start:
-        sigmas = remaining(levels, recipe.steps, recipe.start.strength, recipe.start.counting)
-    else:
-        sigmas = levels(recipe.steps)
+        whole, run = counted(recipe.steps, recipe.start.strength, recipe.start.counting)
+    sigmas = _last(levels(whole), run)
     unit = recipe.first_noise == "unit" if recipe.first_noise else recipe.sampler == "ddim"
-    run = Run(_counted(recipe, recipe.steps, sigmas))
-    return Pass(sampler, sigmas, recipe.height // factor, recipe.width // factor, run, None, None, options, unit)
+    counts = Run(_counted(recipe, recipe.steps, sigmas))
+    size = (recipe.height // factor, recipe.width // factor)
+    highest = levels(whole)[0].item()
+    return Pass(sampler, sigmas, *size, counts, options=options, unit=unit, adapters=recipe.adapters, highest=highest)
 
 
 def _second(recipe: Recipe, schedule: NoiseSchedule, factor: int, first: Pass) -> Pass:
@@ -94,10 +101,14 @@ def _second(recipe: Recipe, schedule: NoiseSchedule, factor: int, first: Pass) -
     levels = _levels(hires.schedule or recipe.schedule, schedule, own.discard_penultimate)
     sampler, options = _solver(hires.sampler or recipe.sampler, own.sampler_options)
     steps = hires.steps or recipe.steps
-    sigmas = remaining(levels, steps, hires.strength, "exact")
+    whole, made = counted(steps, hires.strength, "exact")
+    sigmas = _last(levels(whole), made)
     run = Run(_counted(recipe, steps, sigmas), before=first.run.steps)
     size = (hires.height // factor, hires.width // factor)
-    return Pass(sampler, sigmas, *size, run, hires.prompt, hires.negative_prompt, options)
+    adapters = recipe.adapters if hires.adapters is None else hires.adapters
+    words = (hires.prompt, hires.negative_prompt)
+    highest = levels(whole)[0].item()
+    return Pass(sampler, sigmas, *size, run, *words, options, adapters=adapters, highest=highest)
 
 
 def _counted(recipe: Recipe, steps: int, sigmas: Tensor) -> int:
@@ -121,8 +132,8 @@ def _solver(name: str, options: SamplerOptions | None) -> tuple[str, dict[str, A
     return name, given
 
 
-def remaining(levels: Callable[[int], Tensor], steps: int, strength: float, counting: Counting) -> Tensor:
-    """Return the sigmas of the steps that `strength` leaves of `steps`; see `FromPicture.counting`.
+def counted(steps: int, strength: float, counting: Counting) -> tuple[int, int]:
+    """Return of how many steps the schedule is, and how many of them `strength` leaves; see `FromPicture.counting`.
 
     Raises:
         InvalidRecipe: it leaves none.
@@ -133,8 +144,11 @@ def remaining(levels: Callable[[int], Tensor], steps: int, strength: float, coun
         "a1111": (steps, int(below * steps) + 1),
         "exact": (int(steps / below), steps),
     }
-    total, run = counts[counting]
-    if not run:
+    total, made = counts[counting]
+    if not made:
         raise InvalidRecipe(f"A strength of {strength} leaves none of {steps} steps. Use more of either.")
-    sigmas = levels(total)
-    return sigmas[max(len(sigmas) - 1 - run, 0) :]
+    return total, made
+
+
+def _last(sigmas: Tensor, steps: int | None) -> Tensor:
+    return sigmas if steps is None else sigmas[max(len(sigmas) - 1 - steps, 0) :]

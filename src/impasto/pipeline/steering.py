@@ -61,10 +61,7 @@ def steered(
 ) -> Guidance:
     """Return the guided denoiser of `part`, one of the passes of `recipes`; `read` knows what prompts ask for."""
     recipe, interval = recipes[0], recipes[0].guidance_interval
-    prompts = [read(Reading.of(r, _said(part.prompt, r.prompt), part.run)) for r in recipes]
-    negatives = [
-        read(Reading.of(r, _said(part.negative_prompt, r.negative_prompt), part.run, negative=True)) for r in recipes
-    ]
+    prompts, negatives = zip(*(map(read, _readings(each, part)) for each in recipes), strict=True)
     composed = Composed(denoiser, prompts, negatives, recipe.guidance, part.sigmas)
     guided: Guidance = composed
     if recipe.guidance_rescale:
@@ -74,5 +71,12 @@ def steered(
     return guided
 
 
-def _said(of_the_pass: str | None, own: str) -> str:
-    return own if of_the_pass is None else of_the_pass
+def _readings(recipe: Recipe, part: Pass) -> tuple[Reading, Reading]:
+    """Return how the prompt and the negative prompt of `recipe` are read in `part`."""
+    prompt, negative = part.prompt, part.negative_prompt
+    return (
+        Reading.of(recipe, recipe.prompt if prompt is None else prompt, part.run, part.adapters),
+        Reading.of(
+            recipe, recipe.negative_prompt if negative is None else negative, part.run, part.adapters, negative=True
+        ),
+    )

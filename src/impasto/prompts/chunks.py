@@ -11,7 +11,7 @@ comma that its settings describe).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -104,6 +104,7 @@ class Chunker:
         embeddings: how many vectors each has, by name. An embedding is meant wherever the tokens of its name stand, in
             capitals or not; `embedding:name` says so, and is an error when there is none of that name.
         reach: how many tokens at most move to the next chunk with their phrase; 0 for none.
+        others: names of embeddings that there are besides, for messages.
 
     Raises:
         InvalidInput: a chunk has no room for a word or for an embedding, or two embeddings' names read alike.
@@ -113,6 +114,7 @@ class Chunker:
     length: int = 77
     embeddings: Mapping[str, int] = field(default_factory=dict)
     reach: int = COMMA_REACH
+    others: Collection[str] = ()
 
     def __post_init__(self) -> None:
         if self.room < 1:
@@ -153,6 +155,16 @@ class Chunker:
         lengths = [(len(chunks), sum(chunk.used for chunk in chunks)) for chunks in map(self, map(read, texts))]
         chunks, tokens = max(lengths)
         return Length(tokens, chunks, chunks * self.room)
+
+    def named(self, prompt: Prompt, run: Run, read: Callable[[str], Sequence[Segment]] = parse) -> tuple[str, ...]:
+        """Return the names of the embeddings that `prompt` names at any step, as `read` finds its words.
+
+        Raises:
+            NotFound: as for a call.
+        """
+        texts = {stretch.text for clause in prompt.clauses for stretch in clause.stretches(run)}
+        ids = {id_ for text in texts for chunk in self(read(text)) for id_ in chunk.ids}
+        return tuple(name for name, embedding in self._by_name.items() if not ids.isdisjoint(embedding.ids))
 
     def _chunk(self, units: Sequence[_Unit]) -> Chunk:
         ids = [id_ for unit in units for id_ in unit.ids]
@@ -214,7 +226,7 @@ class Chunker:
         for choice in (name, plain, *(plain.removesuffix(suffix) for suffix in _SUFFIXES)):
             if choice in self._by_name:
                 return self._by_name[choice]
-        raise unknown("embedding", [name], self.embeddings)
+        raise unknown("embedding", [name], {*self.embeddings, *self.others})
 
     @cached_property
     def _comma(self) -> int | None:

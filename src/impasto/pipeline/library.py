@@ -1,0 +1,164 @@
+"""The adapters and embeddings that prompts may call, by name; each file is read when it is first used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from impasto.adapters.attach import Use
+from impasto.adapters.embeddings import FOLDER_FILES, Embedding, read_embedding
+from impasto.adapters.lora import DIFFUSERS_FILES, PEFT_FILES, Adapter, LowRank, read_adapter
+from impasto.errors import InvalidInput, InvalidRecipe, NotFound, WeightsError
+from impasto.models.unet import UNetConfig
+from impasto.prompts.mentions import unknown
+from impasto.recipe import AdapterUse, EmbeddingUse
+from impasto.weights.containers import open_tensors
+
+ENDINGS = (".safetensors", ".pt", ".bin", ".ckpt")
+ADAPTER_FOLDERS = (*PEFT_FILES, *DIFFUSERS_FILES, *(f"unet/{name}" for name in PEFT_FILES))
+TITLE = "ss_output_name"
+"""Where kohya's trainer puts what an adapter is called; by this name the web UI's prompts call it."""
+
+T = TypeVar("T", Adapter, Embedding)
+Places = Mapping[str, tuple[Path, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """Adapters and embeddings by name.
+
+    Attributes:
+        adapters: where the adapters of each name are.
+        embeddings: where the embeddings of each name are.
+        unet: shape of the UNet that the adapters are for.
+    """
+
+    adapters: Places = field(default_factory=dict)
+    embeddings: Places = field(default_factory=dict)
+    unet: UNetConfig | None = None
+    _read: dict[Path, Adapter | Embedding] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        adapters: Iterable[str | os.PathLike[str]] = (),
+        embeddings: Iterable[str | os.PathLike[str]] = (),
+    ) -> Library:
+        """Return the library of files, and of folders with everything below them; no file is read yet.
+
+        Raises:
+            NotFound: a path leads nowhere.
+        """
+        return cls(_places(adapters, ADAPTER_FOLDERS), _places(embeddings, FOLDER_FILES))
+
+    def adapter(self, name: str) -> Adapter:
+        """Return the adapter called `name`: the stem of its file or, where no file is called so, what its header says.
+
+        Raises:
+            NotFound: there is none; lists those there are.
+            InvalidInput: there are several.
+            WeightsError: its file cannot be used.
+        """
+        places = self.adapters if name in self.adapters else self._titled(name)
+        adapter = self._found("adapter", name, places, lambda path: read_adapter(path, unet=self.unet))
+        return replace(adapter, name=name)
+
+    def embedding(self, name: str) -> Embedding:
+        """Return the embedding called `name`.
+
+        Raises:
+            NotFound, InvalidInput, WeightsError: as `adapter`.
+        """
+        return self._found("embedding", name, self.embeddings, read_embedding)
+
+    def known(self, names: Iterable[str]) -> set[str]:
+        """Return the names of all adapters, and those of the `names` that a file's header says."""
+        return {*self.adapters, *(name for name in names if name not in self.adapters and self._titled(name))}
+
+    def _found(self, what: str, name: str, places: Places, read: Callable[[Path], T]) -> T:
+        if name not in places:
+            raise unknown(what, [name], self.adapters if what == "adapter" else self.embeddings)
+        path, *others = places[name]
+        if others:
+            raise InvalidInput(f"Several {what}s are called {name!r}: {', '.join(map(str, places[name]))}. Rename one.")
+        if path not in self._read:
+            self._read[path] = read(path)
+        found: T = self._read[path]  # type: ignore[assignment]  # a path is read as one kind only
+        return found
+
+    def _titled(self, title: str) -> Places:
+        found = tuple(path for paths in self.adapters.values() for path in paths if _title(path) == title)
+        return {title: found} if found else {}
+
+    def used(self, what: AdapterUse) -> Use:
+        """Return the adapter and weights that a recipe names.
+
+        Raises:
+            NotFound: there is none of that name; lists those there are.
+            InvalidRecipe: it is another one than the recipe means.
+        """
+        adapter = self.adapter(what.name)
+        _same("adapter", what, adapter)
+        text_encoder = what.weight if what.text_encoder is None else what.text_encoder
+        return Use(cut(adapter, what.ranks) if what.ranks else adapter, what.weight, text_encoder)
+
+    def meant(self, what: EmbeddingUse) -> Embedding:
+        """Return the embedding that a recipe names.
+
+        Raises:
+            NotFound, InvalidRecipe: as `used`.
+        """
+        embedding = self.embedding(what.name)
+        _same("embedding", what, embedding)
+        return embedding
+
+
+def cut(adapter: Adapter, ranks: int) -> Adapter:
+    """Return `adapter` with the first `ranks` of its ranks alone, each as strong as before."""
+
+    def layer(change: LowRank) -> LowRank:
+        plain, kept = change.plain(), min(ranks, change.rank)
+        return LowRank(plain.down[:kept], plain.up[:, :kept], plain.alpha * kept / plain.rank, None, plain.dora)
+
+    parts = {part: {path: layer(change) for path, change in layers.items()} for part, layers in adapter.parts.items()}
+    return replace(adapter, parts=parts)
+
+
+def _same(what: str, use: AdapterUse | EmbeddingUse, found: Adapter | Embedding) -> None:
+    if found.digest != use.identity:
+        raise InvalidRecipe(
+            f"The {what} {use.name!r} of the recipe is {use.identity}; the one of that name here is {found.digest}, "
+            f"and would give another picture."
+        )
+
+
+def _places(given: Iterable[str | os.PathLike[str]], marks: tuple[str, ...]) -> Places:
+    places: dict[str, tuple[Path, ...]] = {}
+    for path in dict.fromkeys(file for one in given for file in _files(Path(one), marks)):
+        name = path.resolve().name if path.is_dir() else path.stem
+        places[name] = (*places.get(name, ()), path)
+    return dict(sorted(places.items()))
+
+
+def _files(path: Path, marks: tuple[str, ...]) -> Iterator[Path]:
+    """Yield `path`, or what is below it; a folder with a file that is among the `marks` counts as one file."""
+    if not path.exists():
+        raise NotFound(f"There is no file or folder {path}.")
+    if path.is_file() or any((path / mark).is_file() for mark in marks):
+        yield path
+        return
+    for below in sorted(path.iterdir()):
+        if below.is_dir() or below.suffix.lower() in ENDINGS:
+            yield from _files(below, marks)
+
+
+def _title(path: Path) -> str | None:
+    if path.suffix.lower() != ".safetensors":
+        return None
+    try:
+        return open_tensors(path).metadata.get(TITLE)
+    except WeightsError:  # a file that cannot be read has no name; it is an error when it is asked for
+        return None
