@@ -23,7 +23,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("house")) as server:
+    """A server with two models, the first of which makes pictures of 64 px in 2 steps unless asked otherwise."""
+    folder = tmp_path_factory.mktemp("house")
+    with running(folder, models=(model_folder(folder), model_folder(folder, "other"))) as server:
         yield server
 
 

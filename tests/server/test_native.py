@@ -157,6 +157,18 @@ def test_who_returns_is_told_what_was_missed(api: Api) -> None:
             return
 
 
+def test_a_job_that_is_not_there_has_no_events(api: Api) -> None:
+    assert api("GET", f"/api/jobs/j{'0' * 20}/events", 404)["error"]["code"] == "not_found"
+
+
+def test_models_take_turns_in_memory(api: Api) -> None:
+    (first,), (other,), (again,) = (api.made(seed=1, model=name) for name in ("tiny", "other", "tiny"))
+    assert (first["model"], other["model"]) == ("tiny", "other")
+    assert first["recipe"] == again["recipe"]
+    assert np.array_equal(np.asarray(api.image(first)), np.asarray(api.image(again)))
+    assert [model["loaded"] for model in api("GET", "/api/models")["models"]] == [True, False]
+
+
 def test_previews_show_the_picture_coming(api: Api, busy: str) -> None:
     until = time.monotonic() + PATIENCE
     while not (preview := api("GET", f"/api/jobs/{busy}")["preview"]):
@@ -325,8 +337,8 @@ def test_what_the_server_can_do(api: Api) -> None:
     assert told["defaults"]["tiny"]["steps"] == 2
     assert {"name": "euler_ancestral", "aliases": ["Euler a"]} in told["samplers"]
     assert told["limits"]["max_steps"] == 150
-    (model,) = api("GET", "/api/models")["models"]
-    assert (model["id"], model["loaded"], model["resolution"]) == ("tiny", True, 64)
+    model, other = api("GET", "/api/models")["models"]
+    assert (model["id"], model["resolution"], other["id"]) == ("tiny", 64, "other")
     assert api("GET", "/api/models/tiny/origin") == {"receipt": None, "corpus": None, "parents": []}
     assert api("GET", "/api/models/nobody/origin", 404)["error"]["code"] == "not_found"
 

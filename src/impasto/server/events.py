@@ -62,6 +62,11 @@ class Hub:
                 self._newest.popitem(last=False)
             self._wake()
 
+    def check_room(self) -> None:
+        """Raise TooManySubscribers when as many listen as may."""
+        if len(self._listeners) >= self._most:
+            raise TooManySubscribers(f"{self._most} listen already, as many as may. Try again later.")
+
     def retract(self, name: str, thing: str) -> None:
         """Forget what was told of `thing`, which is no longer."""
         with self._lock:
@@ -107,8 +112,7 @@ class Hub:
         """
         signal = asyncio.Event()
         with self._lock:
-            if len(self._listeners) >= self._most:
-                raise TooManySubscribers(f"{self._most} listen already, as many as may. Try again later.")
+            self.check_room()
             self._listeners[signal] = asyncio.get_running_loop()
         try:
             while True:

@@ -128,6 +128,7 @@ def service_of(request: Request) -> Service:
 
 Served = Annotated[Service, Depends(service_of)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
+LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)]
 Few = Annotated[int, Query(ge=1, le=200)]
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -349,13 +350,19 @@ def preview(job: Id, service: Served, n: int = 0) -> Response:  # noqa: ARG001 -
     return Response(data, media_type="image/jpeg")
 
 
+def _watched(job: Id, service: Served) -> tuple[int, JobView]:
+    """Return how many events there were, and the job as it was then; what is wrong is said before a stream begins."""
+    service.hub.check_room()
+    return service.hub.last, service.job(job)
+
+
 async def job_events(
-    job: Id, service: Served, last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None
+    job: Id, service: Served, watched: Annotated[tuple[int, JobView], Depends(_watched)], last: LastEvent = None
 ) -> AsyncIterator[ServerSentEvent]:
     """Tell of one job and its pictures until it has ended."""
     after = service.hub.since(last)
-    begin = service.hub.last if after is None else after
-    view = service.job(job)
+    now, view = watched
+    begin = now if after is None else after
     if after is None or view.ended:
         yield ServerSentEvent(data=view.model_dump(mode="json"), event="job")
     if view.ended:
@@ -370,16 +377,21 @@ async def job_events(
             return
 
 
+def _going(service: Served) -> tuple[int, list[JobView]]:
+    """Return how many events there were, and the jobs that ran or waited then."""
+    service.hub.check_room()
+    return service.hub.last, [*service.jobs("running", limit=200), *service.jobs("queued", limit=200)]
+
+
 async def events(
-    service: Served, last: Annotated[str | None, Header(alias="Last-Event-ID", max_length=100)] = None
+    service: Served, going: Annotated[tuple[int, list[JobView]], Depends(_going)], last: LastEvent = None
 ) -> AsyncIterator[ServerSentEvent]:
     """Tell of all jobs and pictures; begins with those that wait or run, or after Last-Event-ID."""
     after = service.hub.since(last)
-    begin = service.hub.last if after is None else after
-    if after is None:
-        for state in ("running", "queued"):
-            for view in service.jobs(state, limit=200):
-                yield ServerSentEvent(data=view.model_dump(mode="json"), event="job")
+    now, views = going
+    begin = now if after is None else after
+    for view in views if after is None else ():
+        yield ServerSentEvent(data=view.model_dump(mode="json"), event="job")
     async for sent in _sent(service, begin):
         yield sent
 
