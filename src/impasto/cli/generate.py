@@ -69,6 +69,23 @@ class SecondPass:
     hires_schedule: str | None = None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Answering:
+    """What a picture's file is to answer for.
+
+    Attributes:
+        credentials: sign each file with content credentials (C2PA), which tell no more than its metadata do.
+        soft_binding: also mark the noise that a picture comes from, so that "impasto verify --mark" may find it when
+            its metadata are gone. A seed gives another picture with it than without.
+        unverified: use a model that is not what its receipt says.
+    """
+
+    credentials: Annotated[bool, Parameter(negative="--no-credentials")] = True
+    soft_binding: bool = False
+    unverified: bool = False
+
+
 def generate(
     prompt: str,
     *,
@@ -98,6 +115,7 @@ def generate(
     output: Annotated[Path, Parameter(alias="-o")] = Path(),
     format: Literal["png", "jpg", "webp"] | None = None,  # noqa: A002 (what people type)
     metadata: Literal["full", "private", "none"] = "full",
+    answers: Answering | None = None,
     batch: int = 1,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
@@ -136,6 +154,7 @@ def generate(
         format: of the files; left out, that of the output's name, or png. WebP keeps every pixel too, JPEG does not.
         metadata: what a file tells: "full", its whole recipe; "private", a seal of it, whose opening is kept in a file
             beside it for you to show when you want to; "none", nothing.
+        answers: what the files are to answer for.
         batch: how many pictures to make at a time; more are faster in all, and may change a pixel by 1/255.
         device: cpu, cuda, mps, or auto for the best there is.
         dtype: number format of the networks; left out, float32 on the CPU, and as in the files elsewhere.
@@ -143,9 +162,12 @@ def generate(
     width, height = _sides(size, width, height)
     names = _Names(output, prompt, format, metadata, alone=count == 1)
     wanted = _Sources(image, strength, mask, paint or Painting(), outpaint)
+    answers = answers or Answering()
+    if answers.soft_binding and metadata != "full":
+        raise InvalidInput(f"--soft-binding marks a picture with its recipe, which --metadata {metadata} keeps back.")
     console = Console(stderr=True)
     with console.status(f"Loading {model} ..."):
-        loaded = load(model, device, dtype)
+        loaded = load(model, device, dtype, verify=not answers.unverified)
     recipes = loaded.recipes(
         prompt,
         count,
@@ -162,6 +184,7 @@ def generate(
         noise=noise,
         variation=_variation(variation_seed, variation_strength),
         hires=_second(loaded, hires, second, (width, height)),
+        soft_binding="gaussian-shading/1" if answers.soft_binding else None,
         **wanted.choices,
     )
     pictures = []
@@ -169,18 +192,39 @@ def generate(
         pictures.append(picture)
         path = names.of(str(picture.recipe.seed))
         commitment = picture.save(path, metadata)
+        if answers.credentials:
+            sign(path, picture, loaded, [image] if image else [])
         print(path)
         if commitment:
             print(keep(commitment, path))
     if count > 1:
-        print(_save_sheet(pictures, names.sheet(), told=metadata == "full"))
+        sheet = _save_sheet(pictures, names.sheet(), told=metadata == "full")
+        if answers.credentials:
+            sign_sheet(sheet, pictures[0].recipe)
+        print(sheet)
 
 
-def load(model: str, device: str, dtype: str | None) -> Model:
+def sign(path: Path, picture: Picture, model: Model, sources: Sequence[Path] = ()) -> None:
+    """Put credentials into the file at `path` in which `picture` was saved, by `model`, from `sources`."""
+    from impasto.rights import credentials
+
+    receipts = credentials.receipts_of(model.networks)
+    credentials.sign(path, credentials.Made(picture.image, picture.recipe, receipts, sources))
+
+
+def sign_sheet(path: Path, recipe: Recipe) -> None:
+    """Put credentials into the sheet at `path`, of pictures by `recipe` and others: that a model made it, not who."""
+    from impasto.pictures.formats import open_image
+    from impasto.rights import credentials
+
+    credentials.sign(path, credentials.Made(open_image(path), recipe, edited=False))
+
+
+def load(model: str, device: str, dtype: str | None, *, verify: bool = True) -> Model:
     """Load a model as the words `--model`, `--device` and `--dtype` say; for the commands that make pictures."""
     from impasto.pipeline import DTYPES  # torch comes in here, after the words were found to be in order
 
-    return impasto.load(model, device=device, dtype=DTYPES[dtype] if dtype else None)
+    return impasto.load(model, device=device, dtype=DTYPES[dtype] if dtype else None, verify=verify)
 
 
 def _sides(size: str | None, width: int | None, height: int | None) -> tuple[int | None, int | None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from impasto.cli.generate import free, load, made, slug
+from impasto.cli.generate import free, load, made, sign, sign_sheet, slug
 from impasto.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -89,10 +89,13 @@ def grid(
     for number, value in enumerate(deep[1]):
         part = pictures[number * per_sheet : (number + 1) * per_sheet]
         title = f"{prompt}  ({deep[0]} {value})" if deep[0] else prompt
-        print(_save(part, across, down, title, free(path)))
+        sheet = _save(part, across, down, title, free(path))
+        sign_sheet(sheet, part[0].recipe)
+        print(sheet)
     for picture in pictures if separate else ():
         single = free(path.with_name(f"{path.stem}-{picture.recipe.seed}.png"))
         picture.save(single)
+        sign(single, picture, loaded)
         print(single)
 
 

@@ -34,6 +34,8 @@ def verify(
     recipe: Path | None = None,
     corpus: Path | None = None,
     expect: str | None = None,
+    mark: str | None = None,
+    original: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """Say what holds of a picture, a model or an adapter, what was changed, and what is not known.
@@ -49,6 +51,9 @@ def verify(
         recipe: the file that was kept beside a picture made with "--metadata private".
         corpus: the folder of the corpus that a model says it learned from, where it does not lie in the model's own.
         expect: the digest that you know a model or adapter by, from a picture made with it or a place that you believe.
+        mark: name or path of a model: look in the picture's noise for the mark that "generate --soft-binding" leaves,
+            by going back from the picture, which takes as long as making it twice.
+        original: a picture with the recipe whose mark may be in this one, which lost its own.
         as_json: print everything as JSON.
     """
     with Console(stderr=True).status(f"Reading {file} ..."):
@@ -60,6 +65,8 @@ def verify(
             from impasto.rights.verify import picture
 
             report = picture(file, _trusted(trust or []), _kept(recipe) if recipe else None)
+            if mark:
+                report = _marked(report, file, mark, original)
     if as_json:
         print(json.dumps({"file": str(file), **report.plain()}, indent=1, ensure_ascii=False))
     else:
@@ -91,6 +98,15 @@ def _kept(path: Path) -> Commitment:
     from impasto.schema import read_json
 
     return Commitment.parse(read_json(path), str(path), InvalidInput)
+
+
+def _marked(report: Report, file: Path, model: str, original: Path | None) -> Report:
+    import impasto
+    from impasto.pictures import metadata
+    from impasto.rights import inversion  # torch comes in here
+
+    said = metadata.read(original or file)
+    return inversion.looked_for(report, file, impasto.load(model, device="auto"), said.recipe)
 
 
 def _print(report: Report, file: Path) -> None:

@@ -14,6 +14,8 @@ from impasto.pictures.canvas import Canvas, latent_mask
 from impasto.pipeline.latents import Latents, pixels
 from impasto.pipeline.passes import Pass
 from impasto.recipe import Draw, Recipe
+from impasto.rights.binding import code_of
+from impasto.rights.watermark import Marked
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -76,6 +78,11 @@ PATHS = ("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde")
 
 def noise_of(recipes: Sequence[Recipe], shape: tuple[int, int, int], factor: int) -> NoiseSource:
     """Return the noise (B, C, H, W) that the `recipes` name, varied as they say; `factor` is pixels a latent."""
+    noise = _unmarked(recipes, shape, factor)
+    return Marked(noise, [code_of(recipe) for recipe in recipes]) if recipes[0].soft_binding else noise
+
+
+def _unmarked(recipes: Sequence[Recipe], shape: tuple[int, int, int], factor: int) -> NoiseSource:
     first = recipes[0]
     if first.noise == "comfyui":
         return Rows([_drawn(recipe, shape) for recipe in recipes])

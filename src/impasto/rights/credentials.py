@@ -28,6 +28,7 @@ from impasto.pictures.origin import pixels_digest
 from impasto.receipt import Receipt
 from impasto.recipe import Recipe
 from impasto.rights import identity as identities
+from impasto.rights.binding import ALGORITHM, code_of, written
 from impasto.rights.identity import Identity
 from impasto.schema import Digest, Frozen, bytes_digest
 
@@ -108,6 +109,12 @@ class Made:
         return self.recipe.start is not None if self.edited is None else self.edited
 
 
+def receipts_of(networks: object) -> list[Receipt]:
+    """Return the receipt of a model whose `networks` came from files that have one."""
+    receipt = getattr(getattr(networks, "checkpoint", None), "receipt", None)
+    return [receipt] if isinstance(receipt, Receipt) else []
+
+
 def sign(path: Path, made: Made, identity: Identity | None = None) -> None:
     """Put a credential into the picture file at `path`, the last thing to be written into it.
 
@@ -129,6 +136,8 @@ def sign(path: Path, made: Made, identity: Identity | None = None) -> None:
     named = told.keys() & {"impasto", "impasto-seal"}
     signer = (identity or identities.own()) if named else identities.make_once()
     statement = _statement(_generation(made, told, lossless=mime != "image/jpeg"), edited=made.is_edit)
+    if made.recipe.soft_binding and "impasto" in told:
+        statement["assertions"].append(_soft_binding(made.recipe))
     sources = _sources(made, carried="impasto" in told)
     write_bytes(path, _signed(path.read_bytes(), mime, statement, signer, sources))
 
@@ -166,6 +175,12 @@ def _statement(generation: Generation, *, edited: bool) -> dict[str, Any]:
             {"label": ASSERTION, "created": True, "data": generation.stated()},
         ],
     }
+
+
+def _soft_binding(recipe: Recipe) -> dict[str, Any]:
+    """Return the assertion that the picture can be told by a mark, and by which (C2PA 2.4, section 18.10)."""
+    blocks = [{"scope": {}, "value": written(code_of(recipe))}]
+    return {"label": "c2pa.soft-binding", "created": True, "data": {"alg": ALGORITHM, "blocks": blocks}}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from impasto.pictures import formats
 from impasto.pictures.origin import Commitment, pixels_digest
 from impasto.recipe import Recipe
 from impasto.rights import credentials
+from impasto.rights.binding import code_of, written
 from impasto.rights.credentials import Credentials, Generation, RemoteCredentials
 from impasto.rights.report import Finding, Report
 from impasto.schema import bytes_digest
@@ -242,4 +243,6 @@ def _told(texts: dict[str, str]) -> Iterator[tuple[str, str]]:
     yield "model", f"{recipe.model_name} ({recipe.model_digest})"
     yield "prompt", recipe.prompt
     yield "seed", str(recipe.seed)
+    if recipe.soft_binding:
+        yield "soft binding", written(code_of(recipe))
     yield from (("adapter", f"{use.name} ({use.identity}), weight {use.weight:g}") for use in recipe.adapters)
