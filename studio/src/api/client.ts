@@ -108,10 +108,11 @@ export const api = {
     send<{ prompt: Count; negative_prompt: Count }>('POST', '/api/tokens', { model, prompt, negative_prompt }),
   upload: (file: Blob, name = 'picture.png') => sendFile<Upload>('/api/uploads', 'file', file, name),
   recall: (file: File) => sendFile<Recall>('/api/recall', 'file', file, file.name),
+  recallPicture: (picture: string) => call<Recall>(`/api/pictures/${id(picture)}/recall`),
   make: (request: PictureRequest, key: string) =>
     send<{ job: Job } | Job>('POST', '/api/jobs', request, { 'Idempotency-Key': key }).then(jobOf),
   grid: (request: PictureRequest, axes: Axis[], key: string) =>
-    send<{ job: Job } | Job>('POST', '/api/grids', { ...request, axes }, { 'Idempotency-Key': key }).then(jobOf),
+    send<{ job: Job } | Job>('POST', '/api/grids', { request, axes }, { 'Idempotency-Key': key }).then(jobOf),
   jobs: (limit = 60) => call<{ jobs: Job[] }>(`/api/jobs?limit=${limit}`).then((found) => found.jobs),
   cancel: (job: string) => send<unknown>('POST', `/api/jobs/${id(job)}/cancel`, {}),
   retry: (job: string) => send<{ job: Job } | Job>('POST', `/api/jobs/${id(job)}/retry`, {}).then(jobOf),

@@ -5,15 +5,19 @@ export interface Named {
   aliases?: string[]
 }
 
-export interface Defaults {
+/** What a recipe is made with, and a model has habits of its own in. */
+export interface Settings {
   sampler: string
   schedule: string
   steps: number
   guidance: number
   width: number
   height: number
+}
+
+export interface Defaults extends Settings {
   /** Of what sides are multiples. */
-  multiple?: number
+  multiple: number
 }
 
 export interface Limits {
@@ -96,6 +100,7 @@ export interface Adapter {
 export interface Count {
   tokens: number
   chunks: number
+  /** Tokens that so many chunks have room for. */
   room: number
 }
 
@@ -127,8 +132,9 @@ export interface ExtensionRequest {
 }
 
 export interface HiresRequest {
-  width: number
-  height: number
+  scale?: number
+  width?: number
+  height?: number
   upscaler?: string
   strength?: number
   steps?: number | null
@@ -159,6 +165,7 @@ export interface PictureRequest {
   variation?: VariationRequest
   seamless?: 'x' | 'y' | 'xy'
   clip_skip?: number
+  [other: string]: unknown
 }
 
 export interface Axis {
@@ -184,7 +191,7 @@ export interface Job {
   steps: number
   eta_seconds: number | null
   preview: string | null
-  request: Partial<PictureRequest> & { axes?: Axis[]; scale?: number; picture?: string; upscaler?: string }
+  request: Partial<PictureRequest> | { request: PictureRequest; axes: Axis[] }
   pictures: string[]
   error: string | ProblemBody | null
   attempts: number
@@ -219,8 +226,9 @@ export interface PicturePage {
 }
 
 export interface Recall {
-  source: string
-  request: Partial<PictureRequest>
+  /** The program that made the picture; null when it says nothing. */
+  source: string | null
+  request: Record<string, unknown>
   recipe: Record<string, unknown> | null
   warnings: string[]
 }

@@ -6,7 +6,7 @@ import { Choice, NumberInput, Range, Section, Toggle } from '../controls'
 import { complain } from '../controls/notices'
 import { StartImage } from '../edit/StartImage'
 import { edit, setStart, useDraft, type MaskSettings } from '../state/draft'
-import { learn, useCapabilities, useDefaults, useLive, useModel } from '../state/server'
+import { learn, useCapabilities, useLive, useModel } from '../state/server'
 import { setView, useView } from '../state/view'
 import { Adapters, Finish, Grid, ModelChoice, resetControls, Sampling, Seed, Size } from './Controls'
 import { PromptBox } from './PromptBox'
@@ -16,13 +16,12 @@ import { Shapes, Styles } from './Simple'
 /** Sends the draft and turns the stage to it. */
 export function useMake() {
   const model = useModel()
-  const defaults = useDefaults()
   const [sending, setSending] = useState(false)
   async function send() {
     if (!model || sending) return
     setSending(true)
     try {
-      const job = await make(useDraft.getState(), model, defaults)
+      const job = await make(useDraft.getState(), model)
       learn(job)
       setView({ job: job.id, stage: 'result' })
       toStage()

@@ -6,7 +6,7 @@ import type { Adapter } from '../api/types'
 import { Choice, IconButton, NumberInput, Range, Section, Toggle, type Option } from '../controls'
 import { edit, EMPTY, setSetting, useDraft, type AxisDraft, type Draft } from '../state/draft'
 import { useAdapters, useCapabilities, useDefaults, useModel, useModels } from '../state/server'
-import { bytes } from '../words'
+import { bytes, many } from '../words'
 import { axes } from './request'
 import { Shapes } from './Simple'
 
@@ -97,6 +97,7 @@ export function Adapters() {
 
 export function Size() {
   const defaults = useDefaults()
+  const step = defaults.multiple
   const { data } = useCapabilities()
   const { width = defaults.width, height = defaults.height } = useDraft((draft) => draft.settings)
   const most = data?.limits.max_side ?? 2048
@@ -104,8 +105,8 @@ export function Size() {
     <Section title="Size" note={`${width} × ${height}`} open>
       <Shapes note={false} />
       <div className="pair">
-        <NumberInput label="Width" value={width} min={8} max={most} step={8} onChange={(value) => setSetting('width', value)} />
-        <NumberInput label="Height" value={height} min={8} max={most} step={8} onChange={(value) => setSetting('height', value)} />
+        <NumberInput label="Width" value={width} min={step} max={most} step={step} onChange={(value) => setSetting('width', value)} />
+        <NumberInput label="Height" value={height} min={step} max={most} step={step} onChange={(value) => setSetting('height', value)} />
       </div>
     </Section>
   )
@@ -192,8 +193,9 @@ export function Seed() {
 }
 
 export function Finish() {
-  const { hires, seamless, clipSkip, start } = useDraft()
-  const on = [hires.on && !start && `${hires.scale} × larger`, seamless && 'seamless', clipSkip > 1 && `clip skip ${clipSkip}`].filter(Boolean)
+  const { hires, seamless, clipSkip, start, extras } = useDraft()
+  const others = Object.entries(extras).map(([key, value]) => `${key.replaceAll('_', ' ')} ${typeof value === 'object' ? JSON.stringify(value) : value}`)
+  const on = [hires.on && !start && `${hires.scale} × larger`, seamless && 'seamless', clipSkip > 1 && `clip skip ${clipSkip}`, others.length && many(others.length, 'recalled setting')].filter(Boolean)
   const seams: Option[] = [
     { id: '', label: 'Off' },
     { id: 'xy', label: 'All around' },
@@ -205,7 +207,7 @@ export function Finish() {
       {!start && <Toggle label="Paint a second, larger pass" on={hires.on} onChange={(value) => edit({ hires: { ...hires, on: value } })} />}
       {hires.on && !start && (
         <>
-          <Range label="Times larger" value={hires.scale} min={1.25} max={4} step={0.25} digits={2} onChange={(scale) => edit({ hires: { ...hires, scale } })} />
+          <Range label="Times larger" value={hires.scale} min={1.25} max={4} step={0.25} digits={2} onChange={(scale) => edit({ hires: { ...hires, scale, given: null } })} />
           <Range label="How much to repaint" value={hires.strength} min={0.05} max={1} step={0.05} digits={2} onChange={(strength) => edit({ hires: { ...hires, strength } })} />
         </>
       )}
@@ -213,6 +215,13 @@ export function Finish() {
         <Choice label="Seamless" value={seamless} options={seams} onChange={(value) => edit({ seamless: value as Draft['seamless'] })} />
         <NumberInput label="Clip skip" value={clipSkip} min={1} max={12} onChange={(value) => edit({ clipSkip: value })} />
       </div>
+      {others.length > 0 && (
+        <div className="field">
+          <span className="label">Recalled with the picture</span>
+          <p className="hint">{others.join(', ')}</p>
+          <Button className="quiet" onPress={() => edit({ extras: {} })}>Forget them</Button>
+        </div>
+      )}
     </Section>
   )
 }

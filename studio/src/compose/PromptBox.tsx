@@ -12,10 +12,9 @@ import { styled } from './request'
 /** Says how many tokens the words are, and when they are more than one chunk of the text encoder. */
 function Tokens({ count, id }: { count: Count | undefined; id: string }) {
   const long = !!count && count.chunks > 1
-  const whole = count && count.tokens + count.room
   return (
     <span id={id} className={`tokens ${long ? 'long' : ''}`}>
-      {count && `${count.tokens} of ${whole} tokens${long ? ` in ${count.chunks} parts` : ''}`}
+      {count && `${count.tokens} of ${count.room} tokens${long ? ` in ${count.chunks} parts` : ''}`}
     </span>
   )
 }

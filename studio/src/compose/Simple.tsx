@@ -1,5 +1,6 @@
 import { Radio, RadioGroup, Label, ToggleButton, ToggleButtonGroup } from 'react-aria-components'
 
+import type { Defaults } from '../api/types'
 import { edit, setSetting, useDraft } from '../state/draft'
 import { useDefaults, useModel } from '../state/server'
 import { multiple } from './request'
@@ -38,22 +39,22 @@ const SHAPES = [
 ] as const
 
 /** Sides with about the area that the model was trained at. */
-function sides(area: number, ratio: number): [number, number] {
-  return [multiple(Math.sqrt(area * ratio)), multiple(Math.sqrt(area / ratio))]
+function sides({ width, height, multiple: of }: Defaults, ratio: number): [number, number] {
+  const area = width * height
+  return [multiple(Math.sqrt(area * ratio), of), multiple(Math.sqrt(area / ratio), of)]
 }
 
 /** Sizes to choose by their shape. */
 export function Shapes({ note = true }: { note?: boolean }) {
   const defaults = useDefaults()
   const { width = defaults.width, height = defaults.height } = useDraft((draft) => draft.settings)
-  const area = defaults.width * defaults.height
-  const chosen = SHAPES.find(({ ratio }) => sides(area, ratio).join() === [width, height].join())?.id ?? ''
+  const chosen = SHAPES.find(({ ratio }) => sides(defaults, ratio).join() === [width, height].join())?.id ?? ''
   return (
     <RadioGroup
       className="field"
       value={chosen}
       onChange={(id) => {
-        const [w, h] = sides(area, SHAPES.find((shape) => shape.id === id)!.ratio)
+        const [w, h] = sides(defaults, SHAPES.find((shape) => shape.id === id)!.ratio)
         setSetting('width', w === defaults.width ? undefined : w)
         setSetting('height', h === defaults.height ? undefined : h)
       }}

@@ -1,5 +1,5 @@
 import { api, onceKey, Problem } from '../api/client'
-import type { Adapter, Axis, Defaults, ExtensionRequest, Model, PictureRequest, VariationRequest } from '../api/types'
+import type { Adapter, Axis, ExtensionRequest, HiresRequest, MaskRequest, Model, PictureRequest, Settings, VariationRequest } from '../api/types'
 import { maskFile } from '../edit/mask'
 import { EMPTY, NO_EXTENSION, type Draft, type StartPicture } from '../state/draft'
 import { recallKept } from '../state/kept'
@@ -13,8 +13,8 @@ export function styled(prompt: string, style: string | null, model: Model | unde
   return words.includes('{prompt}') ? words.replace('{prompt}', prompt) : `${prompt}, ${words}`
 }
 
-export function multiple(value: number): number {
-  return Math.max(SIDE_MULTIPLE, Math.round(value / SIDE_MULTIPLE) * SIDE_MULTIPLE)
+export function multiple(value: number, of = SIDE_MULTIPLE): number {
+  return Math.max(of, Math.round(value / of) * of)
 }
 
 export function extends_(extension: ExtensionRequest): boolean {
@@ -22,22 +22,19 @@ export function extends_(extension: ExtensionRequest): boolean {
 }
 
 /** What the draft asks for, apart from the files that are to be uploaded first. */
-export function plainRequest(draft: Draft, model: Model, defaults: Defaults): PictureRequest {
-  const { settings, variation, hires } = draft
-  const width = settings.width ?? defaults.width
-  const height = settings.height ?? defaults.height
+export function plainRequest(draft: Draft, model: Model): PictureRequest {
+  const { variation, hires } = draft
   return {
+    ...draft.extras,
     model: model.id,
     prompt: styled(draft.prompt, draft.style, model),
     count: draft.count,
     ...(draft.negative.trim() ? { negative_prompt: draft.negative } : {}),
     ...(draft.seedLocked && draft.seed !== null ? { seed: draft.seed } : {}),
-    ...settings,
+    ...draft.settings,
     ...(draft.adapters.length ? { adapters: draft.adapters } : {}),
     ...(variation.on ? { variation: { seed: variation.seed, strength: variation.strength } } : {}),
-    ...(hires.on && !draft.start
-      ? { hires: { width: multiple(width * hires.scale), height: multiple(height * hires.scale), strength: hires.strength } }
-      : {}),
+    ...(hires.on && !draft.start ? { hires: { ...(hires.given ?? { scale: hires.scale }), strength: hires.strength } } : {}),
     ...(draft.seamless ? { seamless: draft.seamless } : {}),
     ...(draft.clipSkip > 1 ? { clip_skip: draft.clipSkip } : {}),
   }
@@ -50,6 +47,11 @@ async function startId(start: StartPicture): Promise<string> {
   return (await api.upload(file)).id
 }
 
+/** The size of a start picture with what is added around it. */
+function grown({ width, height }: StartPicture, { left, top, right, bottom }: ExtensionRequest) {
+  return { width: width + left + right, height: height + top + bottom }
+}
+
 async function pictured(draft: Draft, start: StartPicture): Promise<Partial<PictureRequest>> {
   const mask = await maskFile(draft.strokes, start.width, start.height)
   const extended = extends_(draft.extension)
@@ -57,13 +59,13 @@ async function pictured(draft: Draft, start: StartPicture): Promise<Partial<Pict
   return {
     start: { image, strength: start.strength },
     ...(mask || extended ? { mask: { ...draft.mask, ...(mask ? { image: (await api.upload(mask, 'mask.png')).id } : {}) } } : {}),
-    ...(extended ? { extension: draft.extension } : {}),
+    ...(extended ? { extension: draft.extension, ...grown(start, draft.extension) } : {}),
   }
 }
 
 /** The whole request of the draft; uploads the start picture and the mask. */
-export async function request(draft: Draft, model: Model, defaults: Defaults): Promise<PictureRequest> {
-  const plain = plainRequest(draft, model, defaults)
+export async function request(draft: Draft, model: Model): Promise<PictureRequest> {
+  const plain = plainRequest(draft, model)
   return draft.start ? { ...plain, ...(await pictured(draft, draft.start)) } : plain
 }
 
@@ -89,8 +91,8 @@ export function axes(draft: Draft): Axis[] {
 }
 
 /** Sends the draft; `key` makes it count once, also when the network lost the answer and it is sent again. */
-export async function make(draft: Draft, model: Model, defaults: Defaults, key = onceKey()) {
-  const whole = await request(draft, model, defaults)
+export async function make(draft: Draft, model: Model, key = onceKey()) {
+  const whole = await request(draft, model)
   const wanted = draft.grid.on ? axes(draft) : []
   if (draft.grid.on && !wanted.length) {
     throw new Problem('The grid has no values yet. Write some, such as "10, 20, 30", or switch the grid off.', 400, 'no_axis', 'axes')
@@ -100,18 +102,23 @@ export async function make(draft: Draft, model: Model, defaults: Defaults, key =
 
 type Known = { models: Model[]; adapters: Adapter[] }
 
-/** A draft that makes what `from` (a request, or a recipe as a picture holds it) describes, and what could not be taken over. */
+/** Fields of a request that have controls here, or are no matter of the recipe. */
+const CONTROLLED = new Set([
+  ...['model', 'prompt', 'negative_prompt', 'count', 'seed', 'sampler', 'schedule', 'steps', 'guidance', 'width', 'height'],
+  ...['adapters', 'variation', 'hires', 'seamless', 'clip_skip', 'start', 'mask', 'extension', 'priority'],
+])
+
+/** The draft that asks for what `from` asks for, and what of it could not be taken over. */
 export function draftOf(from: Record<string, unknown>, known: Known): { draft: Partial<Draft>; lost: string[] } {
   const lost: string[] = []
   const text = (key: string) => (typeof from[key] === 'string' ? (from[key] as string) : '')
   const number = (key: string) => (typeof from[key] === 'number' ? (from[key] as number) : undefined)
-  const model = modelOf(from, known.models)
-  if (!model && (from.model || from.model_name)) lost.push(`The model ${text('model') || text('model_name')} is not here.`)
-  const settings: Partial<Defaults> = {}
+  const model = known.models.find(({ id }) => id === from.model)
+  const settings: Partial<Settings> = {}
   for (const key of ['steps', 'guidance', 'width', 'height'] as const) if (number(key) !== undefined) settings[key] = number(key)
   for (const key of ['sampler', 'schedule'] as const) if (text(key)) settings[key] = text(key)
-  const variation = from.variation as VariationRequest | undefined | null
-  const hires = from.hires as { width: number; strength?: number } | undefined | null
+  if ((from.mask as MaskRequest | undefined)?.image) lost.push('Its mask is not shown here; paint it again.')
+  const variation = from.variation as VariationRequest | undefined
   return {
     draft: {
       ...(model ? { model: model.id } : {}),
@@ -123,32 +130,31 @@ export function draftOf(from: Record<string, unknown>, known: Known): { draft: P
       seedLocked: false,
       adapters: adaptersOf(from, known.adapters, lost),
       variation: variation?.strength ? { on: true, seed: variation.seed, strength: variation.strength } : EMPTY.variation,
-      hires: hires && settings.width ? { on: true, scale: hires.width / settings.width, strength: hires.strength ?? 0.6 } : EMPTY.hires,
+      hires: hiresOf(from.hires as HiresRequest | undefined, settings.width),
       seamless: (text('seamless') as Draft['seamless']) || '',
       clipSkip: number('clip_skip') ?? 1,
+      extras: Object.fromEntries(Object.entries(from).filter(([key]) => !CONTROLLED.has(key))),
       start: null,
       strokes: [],
       undone: [],
-      extension: NO_EXTENSION,
+      extension: (from.extension as ExtensionRequest | undefined) ?? NO_EXTENSION,
       grid: EMPTY.grid,
     },
-    lost: from.start ? [...lost, 'It began with another picture, which is not inside it.'] : lost,
+    lost,
   }
 }
 
-function modelOf(from: Record<string, unknown>, models: Model[]): Model | undefined {
-  return (
-    models.find((model) => model.id === from.model) ??
-    models.find((model) => model.digest !== null && model.digest === from.model_digest) ??
-    models.find((model) => model.name === (from.model_name ?? from.model))
-  )
+function hiresOf(hires: HiresRequest | undefined, width: number | undefined): Draft['hires'] {
+  if (!hires) return EMPTY.hires
+  const scale = hires.scale ?? (width && hires.width ? hires.width / width : EMPTY.hires.scale)
+  return { on: true, scale, strength: hires.strength ?? EMPTY.hires.strength, given: hires }
 }
 
 function adaptersOf(from: Record<string, unknown>, adapters: Adapter[], lost: string[]): Draft['adapters'] {
-  const uses = Array.isArray(from.adapters) ? (from.adapters as { id?: string; name?: string; weight?: number }[]) : []
+  const uses = Array.isArray(from.adapters) ? (from.adapters as { id: string; weight?: number }[]) : []
   return uses.flatMap((use) => {
-    const found = adapters.find((adapter) => adapter.id === use.id || adapter.name === use.name)
-    if (!found) lost.push(`The adapter ${use.name ?? use.id} is not here.`)
+    const found = adapters.find((adapter) => adapter.id === use.id || adapter.name === use.id)
+    if (!found) lost.push(`The adapter ${use.id} is not here.`)
     return found ? [{ id: found.id, weight: use.weight ?? 1 }] : []
   })
 }

@@ -77,16 +77,24 @@ function Delete({ picture }: { picture: Picture }) {
   )
 }
 
-/** What can be done with a picture. */
-export function Actions({ picture }: { picture: Picture }) {
+function Again({ picture }: { picture: Picture }) {
   return (
-    <div className="actions" role="group" aria-label="What to do with it">
+    <>
       <Button className="plain" onPress={() => void useAgain(picture)}>
         <Repeat aria-hidden /> Use again
       </Button>
       <Button className="plain" onPress={() => void sameSeed(picture)}>
         <Sprout aria-hidden /> Same seed
       </Button>
+    </>
+  )
+}
+
+/** What can be done with a picture; a sheet of several has no recipe of its own. */
+export function Actions({ picture }: { picture: Picture }) {
+  return (
+    <div className="actions" role="group" aria-label="What to do with it">
+      {picture.recipe && <Again picture={picture} />}
       <Button className="plain" onPress={() => sendToEdit(picture)}>
         <Brush aria-hidden /> Send to edit
       </Button>
@@ -94,7 +102,7 @@ export function Actions({ picture }: { picture: Picture }) {
         <ToggleButton className="icon star" aria-label="Star" isSelected={picture.starred} onChange={() => void star(picture)}>
           <Star aria-hidden />
         </ToggleButton>
-        <Upscale picture={picture} />
+        {picture.recipe && <Upscale picture={picture} />}
         <a className="icon" href={`${picture.url}?download=1`} download aria-label="Download" title="Download">
           <Download aria-hidden />
         </a>

@@ -1,8 +1,8 @@
 import { api } from '../api/client'
-import type { Picture } from '../api/types'
+import type { Picture, Recall, StartRequest } from '../api/types'
 import { draftOf } from '../compose/request'
 import { complain, say } from '../controls/notices'
-import { edit, setStart, setSetting } from '../state/draft'
+import { edit, NO_EXTENSION, setSetting, setStart, type StartPicture } from '../state/draft'
 import { keep } from '../state/kept'
 import { queries } from '../state/server'
 import { goTo, setView, show } from '../state/view'
@@ -12,27 +12,34 @@ function known() {
   return Promise.all([fetched('models', api.models), fetched('adapters', api.adapters)]).then(([models, adapters]) => ({ models, adapters }))
 }
 
-/** Takes a recipe or request over into the controls; with its seed kept, the same picture is made again. */
-export async function takeOver(from: Record<string, unknown>, sameSeed: boolean, what: string): Promise<void> {
+/** Puts what a picture says into the controls; with its seed kept, the same picture is made again. */
+async function takeOver(recall: Recall, sameSeed: boolean): Promise<string[]> {
+  const { draft, lost } = draftOf(recall.request, await known())
+  const start = await startOf(recall.request.start as StartRequest | undefined)
+  edit({ ...draft, ...(start ? { start } : { extension: NO_EXTENSION }), seedLocked: sameSeed && draft.seed !== null })
+  show(null)
+  goTo('make')
+  setView({ full: true })
+  return [...recall.warnings, ...lost]
+}
+
+/** The picture that a picture began with, where this server still has it. */
+async function startOf(start: StartRequest | undefined): Promise<StartPicture | null> {
+  const found = start && (await api.picture(start.image).catch(() => null))
+  return found ? { picture: found.id, kept: null, width: found.width, height: found.height, strength: start.strength } : null
+}
+
+async function again(picture: Picture, same: boolean, said: string): Promise<void> {
   try {
-    const { draft, lost } = draftOf(from, await known())
-    edit({ ...draft, seedLocked: sameSeed && draft.seed !== null })
-    goTo('make')
-    setView({ full: true })
-    say(what, lost.join(' ') || undefined)
+    const notes = await takeOver(await api.recallPicture(picture.id), same)
+    say(said, notes.join(' ') || undefined)
   } catch (error) {
     complain(error, 'The recipe could not be taken over')
   }
 }
 
-/** The recipe of a picture in the words of a request. */
-function words(picture: Picture): Record<string, unknown> {
-  const { recipe, prompt, negative_prompt, model, model_digest, seed, width, height } = picture
-  return { prompt, negative_prompt, model, model_digest, seed, width, height, ...recipe }
-}
-
-export const useAgain = (picture: Picture) => takeOver(words(picture), false, 'Its recipe is in the controls, with a new seed.')
-export const sameSeed = (picture: Picture) => takeOver(words(picture), true, 'Its recipe and seed are in the controls.')
+export const useAgain = (picture: Picture) => again(picture, false, 'Its recipe is in the controls, with a new seed.')
+export const sameSeed = (picture: Picture) => again(picture, true, 'Its recipe and seed are in the controls.')
 
 const MULTIPLE = 8
 
@@ -68,23 +75,24 @@ export async function fileToEdit(file: File): Promise<void> {
   }
 }
 
-/** What is to happen to files that are dropped: their recipe comes back, or they go onto the canvas. */
+/** What happens to a file that is dropped: its recipe comes back or, if it has none, it goes onto the canvas. */
 export async function recallFile(file: File): Promise<void> {
   try {
-    const { source, request, recipe, warnings } = await api.recall(file)
-    const { draft, lost } = draftOf({ ...recipe, ...request }, await known())
-    edit({ ...draft, seedLocked: draft.seed !== null })
-    goTo('make')
-    setView({ full: true })
-    say(`The recipe of ${file.name} is in the controls.`, [`It was made with ${SOURCES[source] ?? source}.`, ...warnings, ...lost].join(' '), {
+    const recall = await api.recall(file)
+    if (!recall.source || !Object.keys(recall.request).length) return await noRecipe(file, recall.warnings)
+    const notes = await takeOver(recall, true)
+    say(`The recipe of ${file.name} is in the controls.`, [`It was made with ${SOURCES[recall.source] ?? recall.source}.`, ...notes].join(' '), {
       label: 'Put the picture on the canvas too',
       do: () => void fileToEdit(file),
     })
   } catch (error) {
-    if ((error as { status?: number }).status === 0) return complain(error)
-    await fileToEdit(file)
-    say(`${file.name} holds no recipe.`, 'It is on the canvas, to be painted over.')
+    complain(error, `${file.name} could not be read`)
   }
+}
+
+async function noRecipe(file: File, why: string[]): Promise<void> {
+  await fileToEdit(file)
+  say(`${file.name} is on the canvas, to be painted over.`, why.join(' '))
 }
 
 const SOURCES: Record<string, string> = { impasto: 'Impasto', a1111: 'A1111', comfyui: 'ComfyUI', invokeai: 'InvokeAI' }

@@ -7,14 +7,14 @@ import { IconButton } from '../controls'
 import { complain } from '../controls/notices'
 import { Progress } from '../stage/Progress'
 import { cancel, retry, wrong } from '../stage/Stage'
-import { learn, over, pending, useLive } from '../state/server'
+import { asked, learn, over, pending, useLive } from '../state/server'
 import { goTo, setView, useView } from '../state/view'
 import { many } from '../words'
 
 const SHOWN = 20
 
 function title(job: Job): string {
-  return job.request.prompt || { upscale: 'Enlarging a picture' }[job.kind] || 'Untitled'
+  return asked(job).prompt || { upscale: 'Enlarging a picture' }[job.kind] || 'Untitled'
 }
 
 function look(job: Job): void {

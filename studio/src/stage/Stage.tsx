@@ -10,7 +10,7 @@ import { Actions } from '../gallery/Actions'
 import { summary } from '../gallery/Recipe'
 import { Tile } from '../gallery/Tile'
 import { edit, useDraft } from '../state/draft'
-import { allPictures, learn, pending, useLive, useModel, usePicture, usePictures } from '../state/server'
+import { allPictures, asked, learn, pending, useLive, useModel, usePicture, usePictures, usePicturesOf } from '../state/server'
 import { setView, show, useView } from '../state/view'
 import { Progress } from './Progress'
 
@@ -48,31 +48,37 @@ function Single({ id }: { id: string }) {
   )
 }
 
-/** The pictures of a job side by side, on as many columns as make them largest. */
+/** The pictures of a job side by side, on as many columns as make them largest; a grid's sheet before them. */
 function Several({ job }: { job: Job }) {
-  const ids = job.pictures
+  const pictures = usePicturesOf(job.pictures)
+  const sheets = pictures.filter(({ kind }) => kind === 'sheet')
+  const single = pictures.filter(({ kind }) => kind !== 'sheet')
+  const columns = Math.ceil(Math.sqrt(job.pictures.length - sheets.length))
+  const rows = Math.ceil((job.pictures.length - sheets.length) / columns)
   return (
     <figure className="work">
-      <ul className="works" style={{ '--columns': Math.ceil(Math.sqrt(ids.length)), '--rows': Math.round(Math.sqrt(ids.length)) } as CSSProperties}>
-        {ids.map((id) => (
-          <OneOfSeveral key={id} id={id} />
+      {sheets.map((sheet) => (
+        <div key={sheet.id} className="sheet-of">
+          <Tile picture={sheet} full />
+        </div>
+      ))}
+      <ul className="works" style={{ '--columns': columns, '--rows': rows } as CSSProperties}>
+        {single.map((picture) => (
+          <li key={picture.id}>
+            <Tile picture={picture} full />
+          </li>
         ))}
       </ul>
       <figcaption>
-        <p className="title">{job.request.prompt || 'Untitled'}</p>
+        <p className="title">{asked(job).prompt || 'Untitled'}</p>
         <p className="hint">Open one for its recipe, and for whose work it was made from.</p>
       </figcaption>
     </figure>
   )
 }
 
-function OneOfSeveral({ id }: { id: string }) {
-  const { data: picture } = usePicture(id)
-  return <li>{picture ? <Tile picture={picture} full /> : <div className="tile empty" />}</li>
-}
-
 function Underway({ job }: { job: Job }) {
-  const { width = 1, height = 1, prompt } = job.request
+  const { width = 1, height = 1, prompt } = asked(job)
   return (
     <figure className="work underway">
       {job.preview ? (

@@ -1,7 +1,7 @@
 import { create } from 'zustand'
 import { persist } from 'zustand/middleware'
 
-import type { Defaults, ExtensionRequest } from '../api/types'
+import type { ExtensionRequest, HiresRequest, Settings } from '../api/types'
 import type { Stroke } from '../edit/mask'
 
 export interface StartPicture {
@@ -36,7 +36,7 @@ export interface Draft {
   seed: number | null
   seedLocked: boolean
   /** What differs from the model's own defaults. */
-  settings: Partial<Defaults>
+  settings: Partial<Settings>
   adapters: { id: string; weight: number }[]
   start: StartPicture | null
   strokes: Stroke[]
@@ -44,9 +44,12 @@ export interface Draft {
   mask: MaskSettings
   extension: ExtensionRequest
   variation: { on: boolean; seed: number; strength: number }
-  hires: { on: boolean; scale: number; strength: number }
+  /** `given` is a second pass that was recalled with more to it than a scale; it holds until the scale is changed. */
+  hires: { on: boolean; scale: number; strength: number; given: HiresRequest | null }
   seamless: '' | 'x' | 'y' | 'xy'
   clipSkip: number
+  /** What was recalled with a picture and has no control here; sent as it is, so that the picture comes out the same. */
+  extras: Record<string, unknown>
   grid: { on: boolean; x: AxisDraft; y: AxisDraft }
 }
 
@@ -69,7 +72,8 @@ export const EMPTY: Draft = {
   mask: MASK,
   extension: NO_EXTENSION,
   variation: { on: false, seed: 0, strength: 0.2 },
-  hires: { on: false, scale: 2, strength: 0.6 },
+  hires: { on: false, scale: 2, strength: 0.6, given: null },
+  extras: {},
   seamless: '',
   clipSkip: 1,
   grid: { on: false, x: { name: 'steps', values: '' }, y: { name: '', values: '' } },
@@ -88,7 +92,7 @@ export function edit(change: Partial<Draft> | ((draft: Draft) => Partial<Draft>)
   useDraft.setState(change)
 }
 
-export function setSetting<K extends keyof Defaults>(name: K, value: Defaults[K] | undefined): void {
+export function setSetting<K extends keyof Settings>(name: K, value: Settings[K] | undefined): void {
   edit(({ settings }) => {
     const { [name]: _, ...rest } = settings
     return { settings: value === undefined ? rest : { ...rest, [name]: value } }

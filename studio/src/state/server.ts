@@ -1,10 +1,10 @@
-import { QueryClient, useInfiniteQuery, useQuery, type InfiniteData } from '@tanstack/react-query'
+import { QueryClient, useInfiniteQuery, useQueries, useQuery, type InfiniteData } from '@tanstack/react-query'
 import { useEffect, useState } from 'react'
 import { create } from 'zustand'
 
 import { api, Problem, type PictureQuery } from '../api/client'
 import { follow } from '../api/events'
-import type { Defaults, Job, Model, Picture, PicturePage } from '../api/types'
+import type { Defaults, Job, Model, Picture, PicturePage, PictureRequest } from '../api/types'
 import { useDraft } from './draft'
 
 export const queries = new QueryClient({
@@ -66,6 +66,11 @@ export function over(jobs: Record<string, Job>): Job[] {
     .sort((a, b) => time(b.finished ?? b.created) - time(a.finished ?? a.created))
 }
 
+/** What a job asks for; a grid holds it one level down. */
+export function asked(job: Job): Partial<PictureRequest> {
+  return 'axes' in job.request ? (job.request.request as PictureRequest) : job.request
+}
+
 /** Milliseconds, of a date as text or of seconds since 1970. */
 export function time(value: string | number): number {
   return typeof value === 'number' ? value * 1000 : Date.parse(value)
@@ -78,6 +83,12 @@ export const useOrigin = (model: string | undefined) =>
   useQuery({ queryKey: ['origin', model], queryFn: () => api.origin(model!), enabled: !!model, staleTime: Infinity })
 export const usePicture = (id: string | null) =>
   useQuery({ queryKey: ['picture', id], queryFn: () => api.picture(id!), enabled: !!id })
+
+/** Those of these pictures that are here already. */
+export function usePicturesOf(ids: string[]): Picture[] {
+  const found = useQueries({ queries: ids.map((id) => ({ queryKey: ['picture', id], queryFn: () => api.picture(id) })) })
+  return found.flatMap(({ data }) => data ?? [])
+}
 
 const PAGE = 60
 
@@ -102,7 +113,7 @@ export function useModel(): Model | undefined {
   return data?.find((model) => model.id === chosen) ?? data?.find((model) => model.loaded) ?? data?.[0]
 }
 
-const FALLBACK: Defaults = { sampler: 'euler', schedule: 'karras', steps: 20, guidance: 7, width: 512, height: 512 }
+const FALLBACK: Defaults = { sampler: 'euler', schedule: 'karras', steps: 20, guidance: 7, width: 512, height: 512, multiple: 8 }
 
 export function useDefaults(): Defaults {
   const model = useModel()

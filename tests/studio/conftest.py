@@ -1,0 +1,106 @@
+"""The studio in a real browser, on a real server with a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.server.running import Running, running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PATIENCE = 60_000
+"""Milliseconds; a loaded machine is no failure."""
+
+# A browser on a machine without a screen, that looks for nothing outside.
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+
+def chromium() -> str | None:
+    """Return where Chromium is on this machine, if it is."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("IMPASTO_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = chromium()
+    if path is None:
+        pytest.skip("there is no Chromium here: apt-get install chromium, or name it in IMPASTO_CHROMIUM")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server keeps its things, longer than it runs."""
+    return tmp_path_factory.mktemp("studio")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Running]:
+    with running(folder) as server:
+        yield server
+
+
+class Studio:
+    """The page, as somebody uses it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+        self.wrong: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.wrong.append(message.text)
+
+    def open(self, draft: dict[str, Any] | None = None, view: dict[str, Any] | None = None) -> None:
+        """Open the page, with what was written and chosen there before."""
+        kept = {"impasto.draft": draft or {}, "impasto.view": view or {}}
+        self.page.goto(self.url + "/api/health")
+        for key, state in kept.items():
+            value = json.dumps({"state": state, "version": 1 if key == "impasto.draft" else 0})
+            self.page.evaluate("([key, value]) => localStorage.setItem(key, value)", [key, value])
+        self.page.goto(self.url)
+        self.page.wait_for_selector("#prompt")
+
+    def button(self, name: str) -> Any:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def make(self) -> None:
+        self.button("Make").click()
+
+    def made(self) -> str:
+        """Wait for the one picture of the job on the stage; returns its id."""
+        self.page.wait_for_selector(".stage .work .actions")
+        image = self.page.locator(".work > .bare img")
+        self.page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
+        return str(image.get_attribute("src")).split("/")[3]
+
+
+@pytest.fixture
+def studio(browser: Browser, server: Running) -> Iterator[Studio]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    studio = Studio(context.new_page(), server.url)
+    yield studio
+    context.close()
+    for state in ("queued", "running"):
+        for job in server.service.jobs(state, 50, None):
+            server.service.cancel(job.id)
+    assert not studio.wrong, "what the browser's console said"
