@@ -10,17 +10,18 @@ from PIL import Image, ImageDraw, ImageFont
 from impasto.corpus.record import Row
 
 _GROUND, _CARD, _EDGE, _SQUARE = "#f4f2ec", "#ffffff", "#dcd7cb", "#f1eee7"
-_INK, _SOFT, _FAINT = "#23211d", "#5d5850", "#8f897d"
+_INK, _SOFT, _FAINT, _MARK = "#23211d", "#5d5850", "#8f897d", "#b3261e"
 _CHECK = 8  # pixels: side of a square of the pattern that shows what is transparent
 _PAD, _GAP, _MARGIN = 14, 14, 36
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A card: a row and its image (RGBA)."""
+    """A card: a row and its image (RGBA), and a word of warning over the image's corner, if any."""
 
     row: Row
     image: Image.Image
+    mark: str = ""
 
 
 def picture_sheet(
@@ -56,8 +57,9 @@ def _card(entry: Entry, size: tuple[int, int], cell: int) -> Image.Image:
     draw = ImageDraw.Draw(card)
     draw.rounded_rectangle((0, 0, size[0] - 1, size[1] - 1), 9, _CARD, _EDGE)
     card.paste(_checkered(cell), (_PAD, _PAD))
-    image = entry.image.copy()
-    image.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+    scale = cell / max(entry.image.size)
+    fitted = (max(1, round(entry.image.width * scale)), max(1, round(entry.image.height * scale)))
+    image = entry.image.resize(fitted, Image.Resampling.LANCZOS)
     card.paste(image, (_PAD + (cell - image.width) // 2, _PAD + (cell - image.height) // 2), image)
     row, y, room = entry.row, cell + 2 * _PAD - 4, size[0] - 16
     texts = (
@@ -68,6 +70,10 @@ def _card(entry: Entry, size: tuple[int, int], cell: int) -> Image.Image:
     for text, points, ink in texts:
         draw.text((size[0] / 2, y), _fitted(text, _font(points), room), ink, _font(points), anchor="ma")
         y += points + 5
+    if entry.mark:
+        width = _font(12).getlength(entry.mark)
+        draw.rounded_rectangle((_PAD - 4, _PAD - 4, _PAD + width + 8, _PAD + 16), 5, _MARK)
+        draw.text((_PAD + 2, _PAD - 2), entry.mark, _CARD, _font(12))
     return card
 
 

@@ -16,11 +16,12 @@ import io
 import json
 import secrets
 import shutil
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -261,6 +262,46 @@ class Images:
         return places
 
 
+class RowFile(Sequence[Row]):
+    """The rows of a file, of which only the groups that are asked for are read."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file at `path`.
+
+        Raises:
+            CorpusChanged: it cannot be read.
+        """
+        self.path = path
+        with _parquet(path) as file:
+            sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        self._ends = list(accumulate(sizes))
+        self._recent: tuple[int, list[dict[str, Any]]] = (-1, [])
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | list[Row]:
+        """Return the row at `place`, or those of a slice.
+
+        Raises:
+            IndexError: there is none.
+            CorpusChanged: what is there is no row.
+        """
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        group = bisect_right(self._ends, place)
+        if self._recent[0] != group:
+            with _parquet(self.path) as file:
+                self._recent = (group, file.read_row_group(group).to_pylist())
+        return _row(self.path, self._recent[1][place - self._ends[group]])
+
+
 def upright(image: Pillow.Image) -> Pillow.Image:
     """Return `image` as RGBA, turned as its camera says."""
     return ImageOps.exif_transpose(image).convert("RGBA")
@@ -305,9 +346,9 @@ def write(
         (new / "images").mkdir(parents=True)
         for name, text in texts.items():
             write_text(new / name, text)
-        _write_table(new / "rows.parquet", _ROWS, [{**flatten(r), "leaf": merkle.leaf_hash(r.leaf())} for r in rows])
+        write_rows(new / "rows.parquet", rows)
         _write_table(new / "refused.parquet", _REFUSED, [_flat_refused(r) for r in refused])
-        _write_images(new / "images", images)
+        write_images(new / "images", images)
         write_bytes(new / MANIFEST, manifest.canonical() + b"\n")
         _replace(new, folder)
     finally:
@@ -328,11 +369,18 @@ def _replace(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write `rows`, each with the hash of its Merkle leaf, to the file at `path`."""
+    _write_table(path, _ROWS, [{**flatten(row), "leaf": merkle.leaf_hash(row.leaf())} for row in rows])
+
+
 def _write_table(path: Path, schema: pa.Schema, rows: list[dict[str, Any]]) -> None:
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd", compression_level=9)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, path, compression="zstd", compression_level=9, row_group_size=_SHARD)
 
 
-def _write_images(folder: Path, images: Iterable[tuple[str, bytes]]) -> None:
+def write_images(folder: Path, images: Iterable[tuple[str, bytes]]) -> None:
+    """Write `images` (id, file bytes), each id once, to files in `folder` that `Images` reads."""
     remaining = iter(images)
     number = 0
     while shard := [{"id": name, "data": data} for name, data in islice(remaining, _SHARD)]:
@@ -353,12 +401,16 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _read_rows(path: Path) -> Iterator[tuple[Row, bytes]]:
     for flat in _read_table(path):
-        try:
-            yield Row.model_validate(unflatten(flat)), flat.get("leaf") or b""
-        except (ValidationError, KeyError) as error:
-            raise CorpusChanged(
-                f"{path} holds a row that is none ({flat.get('collection')}:{flat.get('key')}): {error}"
-            ) from error
+        yield _row(path, flat), flat.get("leaf") or b""
+
+
+def _row(path: Path, flat: dict[str, Any]) -> Row:
+    try:
+        return Row.model_validate(unflatten(flat))
+    except (ValidationError, KeyError) as error:
+        raise CorpusChanged(
+            f"{path} holds a row that is none ({flat.get('collection')}:{flat.get('key')}): {error}"
+        ) from error
 
 
 def _changed_rows(path: Path) -> Iterator[str]:
