@@ -72,7 +72,9 @@ def spec(small: bool) -> ModelSpec:
 
 
 def write_model(folder: Path, shape: ModelSpec) -> Path:
-    """Write a model of random weights into `folder`."""
+    """Write a model of random weights into `folder`, if there is none yet."""
+    if folder.is_dir():
+        return folder
     torch.manual_seed(0)
     parts = [module.requires_grad_(False).eval() for module in (CLIPTextEncoder(shape.text), UNet(shape.unet))]
     vae = AutoencoderKL(shape.vae).requires_grad_(False).eval()

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F  # noqa: N812 - the name everyone reads
+from torch.nn.grad import conv2d_input
 from torch.overrides import TorchFunctionMode
 
 
@@ -24,31 +25,31 @@ class FrozenConvolution(Function):
     """A convolution that keeps its weight alone."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:  # type: ignore[override]  # a Function's own signature is open
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """Return the convolution of `x`; `how` is stride, padding, dilation and groups."""
         ctx.save_for_backward(weight)
         ctx.shape, ctx.how = x.shape, how  # type: ignore[attr-defined]  # where a Function keeps what is no tensor
         return F.conv2d(x, weight, bias, *how)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # as above
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of `x`."""
         (weight,) = ctx.saved_tensors
-        return torch.nn.grad.conv2d_input(ctx.shape, weight, gradient, *ctx.how), *(None,) * 6
+        return conv2d_input(ctx.shape, weight, gradient, *ctx.how), *(None,) * 6
 
 
 class NormThenSilu(Function):
     """SiLU after a group norm, which keep what went into the norm alone."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, y: Tensor, mean: Tensor, rstd: Tensor, norm: _Norm) -> Tensor:  # type: ignore[override]  # as above
+    def forward(ctx: FunctionCtx, x: Tensor, y: Tensor, mean: Tensor, rstd: Tensor, norm: _Norm) -> Tensor:
         """Return the SiLU of `y`, which is the norm of `x` with this `mean` and `rstd`."""
         ctx.save_for_backward(x, mean, rstd)
         ctx.norm = norm  # type: ignore[attr-defined]  # as above
         return F.silu(y)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # as above
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of `x`."""
         x, mean, rstd = ctx.saved_tensors
         y = ctx.norm(x)[0]
@@ -59,13 +60,13 @@ class GatedGelu(Function):
     """A product with a GELU, which keeps the two that went in alone."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor, gate: Tensor, product: Tensor) -> Tensor:  # type: ignore[override]  # as above
+    def forward(ctx: FunctionCtx, value: Tensor, gate: Tensor, product: Tensor) -> Tensor:
         """Return `product`, which is that of `value` with the GELU of `gate`."""
         ctx.save_for_backward(value, gate)
         return product
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # as above
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of `value` and `gate`."""
         value, gate = ctx.saved_tensors
         return gradient * F.gelu(gate), torch.ops.aten.gelu_backward(gradient * value, gate), None
@@ -119,7 +120,7 @@ class Lean(TorchFunctionMode):
         if more or not frozen or any(isinstance(value, str) for value in args[3:]):
             return func(*args, **more)
         how = (*args[3:], *(1, 0, 1, 1)[len(args[3:]) :])
-        return FrozenConvolution.apply(x, weight, bias, *how)
+        return FrozenConvolution.apply(x, weight, bias, *how)  # type: ignore[no-untyped-call]  # torch's own
 
     def norm(self, func: Callable[..., Any], args: Sequence[Any], more: dict[str, Any]) -> Any:
         """Return a group norm, and remember of what it is."""
@@ -137,7 +138,8 @@ class Lean(TorchFunctionMode):
             return func(*args, **more)
         y, x, mean, rstd, norm = self._normed
         self._normed = None
-        return NormThenSilu.apply(x, y.detach(), mean.detach(), rstd.detach(), norm)
+        still = (y.detach(), mean.detach(), rstd.detach())
+        return NormThenSilu.apply(x, *still, norm)  # type: ignore[no-untyped-call]  # torch's own
 
     def gelu(self, func: Callable[..., Any], args: Sequence[Any], more: dict[str, Any]) -> Any:
         """Return a GELU, and remember of what it is."""
@@ -154,7 +156,7 @@ class Lean(TorchFunctionMode):
         self._gelu = None
         with torch.no_grad():
             product = args[0] * out
-        return GatedGelu.apply(args[0], gate, product)
+        return GatedGelu.apply(args[0], gate, product)  # type: ignore[no-untyped-call]  # torch's own
 
 
 _HANDLERS: dict[Callable[..., Any], Callable[[Lean, Callable[..., Any], Sequence[Any], dict[str, Any]], Any]] = {

@@ -37,8 +37,8 @@ def imagined(base: Base, plan: TeachingPlan, folder: Path) -> Generator[Preparin
     """Return the pictures of the class that `plan` asks for, made now where `folder` does not have them."""
     asked = plan.prior
     assert asked is not None
-    made_from = {"base": base.checkpoint.digest, "seed": plan.seed, "asked": asked.model_dump(exclude={"weight"})}
-    made_from["asked"].pop("pictures")
+    how = asked.model_dump(exclude={"weight", "pictures"})
+    made_from = {"base": base.checkpoint.digest, "seed": plan.seed, "asked": how}
     if not _kept(folder, made_from):
         write_text(folder / RECORD, json.dumps(made_from, indent=2) + "\n")
     missing = [number for number in range(asked.pictures) if not _file(folder, number).is_file()]

@@ -85,9 +85,9 @@ class Learner:
             self.optimiser.state[parameters[int(index)]][slot.removesuffix(PLAIN)] = value
         for name, tensor in groups["group"].items():
             index, _, key = name.partition(".")
-            group = self.optimiser.param_groups[int(index)]
-            kind = type(group.get(key, 0.0))
-            group[key] = kind(tensor.item()) if kind in (bool, int) else tensor.item()
+            numbers = self.optimiser.param_groups[int(index)]
+            kind = type(numbers.get(key, 0.0))
+            numbers[key] = kind(tensor.item()) if kind in (bool, int) else tensor.item()
         for parameter, slots in self.optimiser.state.items():
             for slot, value in slots.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:

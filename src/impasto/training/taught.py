@@ -61,7 +61,7 @@ class Taught:
     @property
     def use(self) -> CorpusUse:
         """What the receipt says."""
-        bases = Counter(row.consent.basis for row in self.train)
+        bases = Counter[str](row.consent.basis for row in self.train)
         return CorpusUse(
             root=self.root, selection=root_of(self.train), rows=len(self.train), policy=self.policy, bases=dict(bases)
         )
