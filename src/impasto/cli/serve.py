@@ -20,6 +20,8 @@ TOKEN = "IMPASTO_TOKEN"
 def serve(
     *,
     model: Annotated[tuple[str, ...], Parameter(negative=())] = ("glyph",),
+    adapters: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    embeddings: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     data: Path | None = None,
     database: str | None = None,
     host: str = "127.0.0.1",
@@ -44,6 +46,9 @@ def serve(
 
     Args:
         model: name or path of a model to offer; several may be given, and the first is the default.
+        adapters: file or folder of LoRAs, or the name of a pulled one; several may be given. What was pulled is there
+            anyway.
+        embeddings: the same for embeddings.
         data: folder for the queue and all pictures; left out, the server's place in your Impasto folder.
         database: url of another database than SQLite in that folder, such as postgresql+psycopg://user@host/name.
         host: address to listen on.
@@ -75,6 +80,8 @@ def serve(
             "data": data or _place(),
             "url": database,
             "models": model,
+            "adapters": adapters,
+            "embeddings": embeddings,
             "host": host,
             "port": port,
             "names": name,

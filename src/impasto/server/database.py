@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    func,
     select,
 )
 from sqlalchemy.engine import make_url
@@ -31,6 +32,7 @@ from impasto.errors import InvalidInput
 
 SCHEMA = "1"
 BUSY_MS = 30_000
+LOCK = 0x696D70617374  # any number that is ours
 
 metadata = MetaData()
 
@@ -113,12 +115,13 @@ class Database:
         """Open the database at `url`, and make its tables where they are missing.
 
         Raises:
-            InvalidInput: no database can be opened there, or another version's is there.
+            InvalidInput: no database can be opened there, another version's is there, or another server uses it.
         """
         try:
             self.engine = _engine(url)
             metadata.create_all(self.engine)
             self._check_version()
+            self._held = _held(self.engine)
         except (ArgumentError, SQLAlchemyError, ImportError) as error:
             shown = url.partition(":")[0]
             raise InvalidInput(f"The {shown} database cannot be opened: {str(error).splitlines()[0]}") from error
@@ -138,6 +141,8 @@ class Database:
 
     def close(self) -> None:
         """Let go of all connections."""
+        if self._held:
+            self._held.close()
         self.engine.dispose()
 
     def _check_version(self) -> None:
@@ -149,6 +154,17 @@ class Database:
                 raise InvalidInput(
                     f"The database is of layout {found}; this version of Impasto reads {SCHEMA}. Use another folder."
                 )
+
+
+def _held(engine: Engine) -> Connection | None:
+    """Take the database for this process alone, until it ends; SQLite's is in a folder that is taken already."""
+    if engine.dialect.name != "postgresql":
+        return None
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    if not connection.scalar(select(func.pg_try_advisory_lock(LOCK))):
+        connection.close()
+        raise InvalidInput("Another server uses this database. Stop it, or use another database.")
+    return connection
 
 
 def _engine(url: str) -> Engine:

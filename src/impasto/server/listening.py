@@ -16,6 +16,7 @@ from impasto.server.service import Service
 from impasto.server.settings import Settings
 
 CONNECTIONS = 1024
+BACKLOG = 2048
 CLOSING_SECONDS = 5
 """That open connections are given, once the server is told to stop."""
 
@@ -65,6 +66,7 @@ def _opened(settings: Settings) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((settings.host, settings.port))
+        opened.listen(BACKLOG)  # who reads the url and connects at once waits, and is not turned away
     except OSError as error:
         opened.close()
         raise InvalidInput(

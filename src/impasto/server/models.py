@@ -19,8 +19,10 @@ from impasto.errors import ImpastoError, InvalidInput, NotFound
 from impasto.models.clip import CLIPTextEncoder
 from impasto.models.unet import UNet
 from impasto.models.vae import AutoencoderKL
-from impasto.pipeline.loading import DTYPES, find_device
+from impasto.pipeline.library import Library
+from impasto.pipeline.loading import DTYPES, find_device, library
 from impasto.pipeline.model import Model
+from impasto.rights import receipts
 from impasto.schema import Digest, Frozen
 from impasto.training.plans import ModelPlan
 from impasto.weights.checkpoint import Checkpoint
@@ -106,8 +108,22 @@ class Offered:
 class Shelf:
     """The models of a server, by id; the first is the default."""
 
-    def __init__(self, models: Sequence[str], device: str = "cpu", dtype: str | None = None) -> None:
+    def __init__(
+        self,
+        models: Sequence[str],
+        device: str = "cpu",
+        dtype: str | None = None,
+        adapters: Sequence[str] = (),
+        embeddings: Sequence[str] = (),
+    ) -> None:
         """Open `models`, names or paths; reads all of their weights once, for the digests.
+
+        Args:
+            models: to offer.
+            device: that they will be on.
+            dtype: of their networks; None as `impasto.load` has it.
+            adapters: that prompts may call, by path or name.
+            embeddings: the same.
 
         Raises:
             NotFound, WeightsError: one of them cannot be used.
@@ -117,8 +133,11 @@ class Shelf:
             raise InvalidInput("A server needs at least one model. Name it: --model PATH.")
         self._models: dict[str, Offered] = {}
         for name in models:
-            found = _offered(name, device, dtype, taken=self._models)
-            self._models[found.info.id] = found
+            checkpoint, path = _opened(name)
+            number_format = _dtype(checkpoint, device, dtype)
+            paper = on_paper(checkpoint, number_format, library(checkpoint.spec, adapters, embeddings))
+            info = _info(checkpoint, path, self._models)
+            self._models[info.id] = Offered(info, path, checkpoint, paper)
 
     def __iter__(self) -> Iterator[Offered]:
         return iter(self._models.values())
@@ -157,22 +176,22 @@ class Shelf:
         raise NotFound(f"The model {digest} is not offered by this server any more.")
 
 
-def _offered(name: str, device: str, dtype: str | None, taken: dict[str, Offered]) -> Offered:
+def _opened(name: str) -> tuple[Checkpoint, Path]:
     path = find(name, "model", {packaged: PACKAGED / packaged for packaged in NAMES}).resolve()
     checkpoint = open_model(path)
-    paper = on_paper(checkpoint, device, dtype)
-    return Offered(_info(checkpoint, path, taken), path, checkpoint, paper)
+    receipts.check(checkpoint, path)
+    return checkpoint, path
 
 
-def on_paper(checkpoint: Checkpoint, device: str = "cpu", dtype: str | None = None) -> Model:
+def on_paper(checkpoint: Checkpoint, dtype: torch.dtype, called: Library | None = None) -> Model:
     """Return the model of `checkpoint` with networks of the right shapes that have no weights and take no memory."""
     spec = checkpoint.spec
-    number_format = _dtype(checkpoint, device, dtype)
     with torch.device("meta"):
         text_encoder, unet, vae = CLIPTextEncoder(spec.text), UNet(spec.unet), AutoencoderKL(spec.vae)
     for network in (text_encoder, unet, vae):
-        network.to(number_format)
-    return Model(LoadedModel(spec, checkpoint.tokenizer, text_encoder, unet, vae, checkpoint), checkpoint.about)
+        network.to(dtype)
+    networks = LoadedModel(spec, checkpoint.tokenizer, text_encoder, unet, vae, checkpoint)
+    return Model(networks, checkpoint.about, called or Library())
 
 
 def _dtype(checkpoint: Checkpoint, device: str, dtype: str | None) -> torch.dtype:

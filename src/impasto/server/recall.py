@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import NotFound
+from impasto.errors import ImpastoError, NotFound
 from impasto.pictures import formats, infotext, metadata
 from impasto.pictures.infotext import Infotext
 from impasto.pictures.metadata import Said
+from impasto.prompts.grammar import parse
 from impasto.recipe import Recipe
 from impasto.schema import Frozen
 from impasto.server.models import Shelf
@@ -99,10 +100,27 @@ class Recaller:
         if recipe.hires:
             request["hires"] = {key: value for key, value in recipe.hires.plain().items() if value is not None}
         if recipe.adapters:
-            warnings.append(f"It was made with adapters: {', '.join(use.name for use in recipe.adapters)}.")
+            request |= self._adapters(recipe, warnings)
         if "start" not in request:
             request.pop("extension", None)
         return request, warnings
+
+    def _adapters(self, recipe: Recipe, warnings: list[str]) -> dict[str, Any]:
+        """Return the adapters to ask for besides those that the prompt calls by itself."""
+        mentioned = {mention.arguments.split(":")[0].strip() for mention in parse(recipe.prompt).mentions}
+        known = self._shelf.default.paper.library
+        found = []
+        for use in recipe.adapters:
+            try:
+                same = known.adapter(use.name).digest == use.identity
+            except ImpastoError:
+                same = False
+            if not same:
+                warnings.append(f"The adapter {use.name} that it was made with is not here.")
+            elif use.name not in mentioned:
+                weights = {"weight": use.weight, "text_encoder": use.text_encoder}
+                found.append({"id": use.name, **{key: value for key, value in weights.items() if value is not None}})
+        return {"adapters": found} if found else {}
 
     def _mask(self, recipe: Recipe, warnings: list[str]) -> dict[str, Any]:
         assert recipe.mask
@@ -141,7 +159,7 @@ class Recaller:
         if "Denoising strength" in found.parameters and "Hires upscale" not in found.parameters:
             yield "It was made from another picture, which its text does not hold."
         if "Lora hashes" in found.parameters:
-            yield f"It was made with adapters: {found.parameters['Lora hashes']:.200}."
+            yield f"It was made with adapters, which may be others here: {found.parameters['Lora hashes']:.200}."
 
 
 def _fits(key: str, value: Any) -> bool:

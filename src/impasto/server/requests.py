@@ -89,10 +89,11 @@ class RequestRefused(InvalidInput):
 
 
 class AdapterChoice(Frozen):
-    """An adapter to use: its id, and how strongly."""
+    """An adapter to use: its id, how strongly, and how strongly on the text encoder, where that is another."""
 
     id: Name
     weight: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    text_encoder: Annotated[float, Field(ge=-10, le=10)] | None = None
 
 
 class StartChoice(Frozen):
@@ -383,12 +384,19 @@ class Desk:
         except NotFound as error:
             raise RequestRefused(str(error), field) from error
 
+    def _adapter(self, model: Offered, use: AdapterChoice) -> dict[str, Any]:
+        try:
+            identity = model.paper.library.adapter(use.id).digest
+        except NotFound as error:
+            raise RequestRefused(str(error), "adapters") from error
+        return {"name": use.id, "identity": identity, "weight": use.weight, "text_encoder": use.text_encoder}
+
     def _recipes(self, model: Offered, request: GenerateRequest, count: int) -> list[Recipe]:
         choices = self._choices(model, request)
         try:
             recipes = model.paper.recipes(request.prompt, count, **choices)
         except NotFound as error:
-            raise RequestRefused(str(error), "sampler") from error
+            raise RequestRefused(str(error)) from error
         self._check(model, recipes)
         return recipes
 
@@ -404,7 +412,7 @@ class Desk:
         if request.hires:
             choices["hires"] = _second_pass(model, request, request.hires)
         if request.adapters:
-            raise RequestRefused("This server has no adapters.", "adapters")
+            choices["adapters"] = [self._adapter(model, use) for use in request.adapters]
         return {key: value for key, value in choices.items() if value is not None}
 
     def _check(self, model: Offered, recipes: Sequence[Recipe]) -> None:

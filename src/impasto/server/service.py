@@ -127,7 +127,8 @@ class Service:
         settings.data.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(settings)
         self.metrics = Metrics()
-        self.shelf = Shelf(settings.models, settings.device, settings.dtype)
+        called = {"adapters": settings.adapters, "embeddings": settings.embeddings}
+        self.shelf = Shelf(settings.models, settings.device, settings.dtype, **called)
         self.database = Database(settings.database)
         self.queue = Queue(self.database)
         self.library = Library(self.database, settings.data)
@@ -145,6 +146,8 @@ class Service:
                 threads=settings.threads,
                 preview_seconds=settings.preview_seconds,
                 sign=settings.sign,
+                adapters=settings.adapters,
+                embeddings=settings.embeddings,
             ),
             settings.batch,
             self._job_changed,

@@ -47,7 +47,8 @@ class Settings(Frozen):
         data: folder for the database and all pictures; one server uses it at a time.
         url: of the database, as SQLAlchemy writes it; None for SQLite in `data`.
         models: names of packaged models or paths; the first is the default.
-        adapters: folders of LoRAs and embeddings.
+        adapters: files and folders of LoRAs that may be used; those that were pulled are there anyway.
+        embeddings: the same for embeddings.
         host: address to listen on.
         port: to listen on.
         names: under which people may call the server, besides loopback's and `host`.
@@ -65,7 +66,8 @@ class Settings(Frozen):
     data: Path
     url: str | None = None
     models: tuple[str, ...] = ("glyph",)
-    adapters: tuple[Path, ...] = ()
+    adapters: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     names: tuple[str, ...] = ()

@@ -46,6 +46,8 @@ class Setup(Frozen):
         threads: of torch; None for as many as it takes.
         preview_seconds: least time between two previews; None for none.
         sign: whether to put content credentials into the pictures.
+        adapters: that prompts may call, for `impasto.load`.
+        embeddings: the same.
     """
 
     folder: Path
@@ -54,6 +56,8 @@ class Setup(Frozen):
     threads: int | None = None
     preview_seconds: float | None = 0.5
     sign: bool = True
+    adapters: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
 
 
 class ModelPlace(Frozen):
@@ -290,7 +294,13 @@ class Worker:
         self.say("loading", digest=wanted.identity)
         started = time.monotonic()
         dtype = DTYPES[self.setup.dtype] if self.setup.dtype else None
-        self.model = impasto.load(wanted.path, device=self.setup.device, dtype=dtype)
+        self.model = impasto.load(
+            wanted.path,
+            device=self.setup.device,
+            dtype=dtype,
+            adapters=self.setup.adapters,
+            embeddings=self.setup.embeddings,
+        )
         self.loaded = wanted
         self.say("loaded", digest=wanted.identity, seconds=time.monotonic() - started)
         return self.model

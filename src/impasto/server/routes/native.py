@@ -18,6 +18,8 @@ from impasto.diffusion.schedules import SIGMAS
 from impasto.errors import NotFound
 from impasto.recipe import Prompt
 from impasto.schema import Frozen
+from impasto.server.adapters import AdapterInfo, offered
+from impasto.server.adapters import thumbnail as adapter_picture
 from impasto.server.events import Event
 from impasto.server.jobs import State
 from impasto.server.models import ModelInfo
@@ -33,7 +35,7 @@ UPSCALERS = ("lanczos", "latent", "latent-nearest", "latent-bicubic")
 NOISE = ("image", "a1111-cpu", "a1111-nv")
 FEATURES = (
     *("generate", "image-to-image", "inpaint", "outpaint", "hires", "variation", "seamless"),
-    *("grid", "upscale", "recall", "origin"),
+    *("grid", "upscale", "recall", "origin", "adapters"),
 )
 RETRY_MS = 2000
 """That a browser waits before it listens again after the connection broke."""
@@ -52,6 +54,12 @@ class Models(Frozen):
     """All models; the first is the default."""
 
     models: tuple[ModelView, ...]
+
+
+class Adapters(Frozen):
+    """All adapters and embeddings."""
+
+    adapters: tuple[AdapterInfo, ...]
 
 
 class Jobs(Frozen):
@@ -160,6 +168,7 @@ def router(limits: Limits) -> APIRouter:
         ("GET", "/api/models", models, small),
         ("GET", "/api/models/{model}/origin", origin, small),
         ("GET", "/api/adapters", adapters, small),
+        ("GET", "/api/adapters/{adapter}/thumbnail", adapter_thumbnail, {"response_class": Response}),
         ("POST", "/api/tokens", tokens, small),
         ("POST", "/api/uploads", upload, {"status_code": 201, **large}),
         ("GET", "/api/uploads/{upload}/file", upload_file, {"response_class": FileResponse}),
@@ -262,9 +271,14 @@ def origin(model: str, service: Served) -> dict[str, Any]:
     return service.shelf.find(model).origin
 
 
-def adapters() -> dict[str, list[Any]]:
-    """List the adapters."""
-    return {"adapters": []}
+def adapters(service: Served) -> Adapters:
+    """List the adapters and embeddings, which prompts may also call by name."""
+    return Adapters(adapters=tuple(offered(service.shelf.default.paper.library)))
+
+
+def adapter_thumbnail(adapter: Name, service: Served) -> Response:
+    """Return a picture of what an adapter does, WebP."""
+    return Response(adapter_picture(service.shelf.default.paper.library, adapter), media_type="image/webp")
 
 
 def tokens(said: TokensRequest, service: Served) -> TokensView:
