@@ -30,7 +30,15 @@ Prompt = Annotated[str, StringConstraints(max_length=20_000)]
 Strength = Annotated[float, Field(gt=0, le=1)]
 Margin = Annotated[int, Field(ge=0, le=4096, multiple_of=8)]
 Counting = Literal["diffusers", "a1111", "exact"]
-Upscaler = Literal["latent", "latent-nearest", "latent-bicubic", "lanczos"]
+Upscaler = Literal[
+    "latent",
+    "latent-antialiased",
+    "latent-nearest",
+    "latent-nearest-exact",
+    "latent-bicubic",
+    "latent-bicubic-antialiased",
+    "lanczos",
+]
 Side = Annotated[int, Field(ge=SIDE_MULTIPLE, le=MAX_SIDE, multiple_of=SIDE_MULTIPLE)]
 Weight = Annotated[float, Field(ge=-100, le=100)]
 Level = Annotated[float, Field(ge=0, le=1e6)]
@@ -209,7 +217,7 @@ class Hires(Grown):
     Attributes:
         width: of the picture then, in pixels.
         height: of the picture then, in pixels.
-        upscaler: how it gets there: `latent` (bilinear), `latent-nearest`, `latent-bicubic`, or `lanczos` on pixels.
+        upscaler: how it gets there: `latent` (bilinear), `latent-nearest`, `latent-bicubic` ... or `lanczos` on pixels.
         strength: how much of the first pass to give up.
         steps: of the second pass, all of which are made; None for as many as the first.
         sampler: None for the first pass's.

@@ -56,6 +56,9 @@ def test_the_default_graph() -> None:
         "schedule": "karras",
         "width": 512,
         "height": 640,
+        "noise": "comfyui",
+        "first_noise": "unit",
+        "emphasis": "comfy",
     }
 
 

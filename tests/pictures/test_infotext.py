@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto import __version__
+from impasto.diffusion.names import A1111 as A1111_SAMPLERS
+from impasto.diffusion.names import A1111_SCHEDULES, find
 from impasto.diffusion.samplers import SAMPLERS
 from impasto.diffusion.schedules import SIGMAS
 from impasto.pictures import infotext
@@ -62,13 +64,13 @@ def test_values_survive_the_reader(name: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("schedule", SIGMAS)
-def test_samplers_and_schedules_come_back(sampler: str, schedule: str) -> None:
+def test_samplers_and_schedules_come_back(sampler: str) -> None:
     assert sampler in infotext.SAMPLER_NAMES
-    found = infotext.read(infotext.write(Recipe(**{**FOX, "sampler": sampler, "schedule": schedule})))
-    assert found is not None
-    chosen = infotext.choices(found)
-    assert (chosen["sampler"], chosen["schedule"]) == (sampler, schedule)
+    for schedule in SIGMAS:
+        found = infotext.read(infotext.write(Recipe(**{**FOX, "sampler": sampler, "schedule": schedule})))
+        assert found is not None
+        chosen = infotext.choices(found)
+        assert (chosen["sampler"], chosen["schedule"]) == (sampler, schedule)
 
 
 def test_pairs_without_a_value_and_alone() -> None:
@@ -132,7 +134,11 @@ def test_a1111() -> None:
         "height": 768,
         "noise": "a1111-nv",
         "hires": {"width": 1024, "height": 1536, "upscaler": "latent", "strength": 0.55},
+        "prompt_rules": "a1111",
+        "clip_skip": 2,
     }
+    assert infotext.beyond(found) == []
+    assert infotext.from_picture(found) is None
 
 
 def test_civitai_writes_json_without_quotes() -> None:
@@ -196,7 +202,9 @@ def test_values_that_are_no_numbers_are_left_out() -> None:
     text = "a\nSteps: many, Seed: " + "9" * 10_000 + ", CFG scale: x, Size: big, Sampler: Euler"
     found = infotext.read(text)
     assert found is not None
-    assert infotext.choices(found).keys() == {"negative_prompt", "seed", "sampler", "schedule", "noise"}
+    assert infotext.choices(found).keys() == {
+        *("negative_prompt", "seed", "sampler", "schedule", "noise", "prompt_rules")
+    }
 
 
 def test_second_passes_and_variations_come_back() -> None:
@@ -229,3 +237,83 @@ def test_masks() -> None:
         "Mask blur: 4, Mask mode: Inpaint not masked, Inpaint area: Only masked, Masked area padding: 16, "
         "Masked content: latent noise, Version" in text
     )
+
+
+DETAILS = """a castle
+Steps: 30, Sampler: %s, Schedule type: %s, CFG scale: 7, Seed: 1, Size: 512x512, Denoising strength: 0.5, \
+Clip skip: 2, ENSD: 31337, Hires upscale: 2, Hires steps: 9, Hires upscaler: Latent (bicubic antialiased), \
+Hires sampler: DPM2, Hires prompt: "a castle, night", Hires negative prompt: day, Emphasis: No norm, Eta: 0.7, \
+Eta DDIM: 0.3, Sigma churn: 0.2, Sigma tmax: 0.0, Sigma noise: 1.1, UniPC order: 2, Schedule rho: 5, \
+SGM noise multiplier: True, Discard penultimate sigma: True, Noise Schedule: Zero Terminal SNR, Refiner: x, \
+Version: v1.10.1""".replace("\\\n", "")
+
+
+def test_every_detail_that_a1111_writes_is_read() -> None:
+    found = infotext.read(DETAILS % ("Euler a", "Karras"))
+    assert found is not None
+    chosen = infotext.choices(found)
+    assert infotext.beyond(found) == ["Schedule rho", "Refiner"]
+    assert {key: chosen[key] for key in ("clip_skip", "noise_delta", "emphasis", "zero_snr", "prompt_rules")} == {
+        "clip_skip": 2,
+        "noise_delta": 31337,
+        "emphasis": "no_norm",
+        "zero_snr": "a1111",
+        "prompt_rules": "a1111",
+    }
+    assert chosen["sampler_options"] == {"eta": 0.7, "s_noise": 1.1}
+    assert (chosen["first_noise"], chosen["discard_penultimate"]) == ("unit", True)
+    assert chosen["hires"] == {
+        **{"width": 1024, "height": 1024, "upscaler": "latent-bicubic-antialiased", "strength": 0.5, "steps": 9},
+        **{"sampler": "dpm_2", "schedule": "karras", "discard_penultimate": True},
+        **{"sampler_options": {"s_churn": 0.2, "s_noise": 1.1}},
+        **{"prompt": "a castle, night", "negative_prompt": "day"},
+    }
+
+
+@pytest.mark.parametrize("sampler", A1111_SAMPLERS)
+def test_a1111s_names_mean_what_they_mean_elsewhere(sampler: str) -> None:
+    for schedule in (*A1111_SCHEDULES, "Automatic", ""):
+        named = f", Schedule type: {schedule}" if schedule else ""
+        found = infotext.read(f"a\nSteps: 5, Seed: 1, Sampler: {sampler}{named}, Size: 8x8")
+        assert found is not None
+        chosen = infotext.choices(found)
+        fixed = chosen["sampler"] in infotext.FIXED
+        meant = find(sampler, "Automatic" if fixed else schedule or "Uniform", "a1111")
+        assert (chosen["sampler"], chosen["schedule"]) == (meant.sampler, meant.schedule)
+        assert chosen.get("discard_penultimate", False) == meant.without_penultimate
+        unit = chosen.get("first_noise", "unit" if meant.sampler == "ddim" else "sigma") == "unit"
+        assert unit == meant.unit_variance
+        assert chosen.get("sampler_options", {}) == dict(meant.options)
+
+
+def test_every_field_that_a1111_has_comes_back() -> None:
+    choices: dict[str, Any] = {
+        "clip_skip": 2,
+        "noise_delta": 31337,
+        "emphasis": "ignore",
+        "zero_snr": "a1111",
+        "sampler": "dpmpp_2m_sde",
+        "schedule": "beta_sigma",
+        "sampler_options": {"solver": "heun", "eta": 0.5},
+        "discard_penultimate": True,
+        "first_noise": "unit",
+        "hires": {"width": 1024, "height": 1536, "strength": 0.5, "prompt": "night", "negative_prompt": "day"},
+    }
+    adapters = [{"name": "ink: a", "identity": "sha256:" + "1" * 64}]
+    embeddings = [{"name": "glow", "identity": "sha256:" + "2" * 64}]
+    recipe = Recipe(**{**FOX, **choices, "noise": "a1111-cpu", "adapters": adapters, "embeddings": embeddings})
+    text = infotext.write(recipe, {"ink: a": "0123456789ab", "glow": "ba9876543210", "other": "0" * 12})
+    assert "Sampler: DPM++ 2M SDE Heun, Schedule type: Beta," in text
+    assert "Denoising strength: 0.5, Clip skip: 2, ENSD: 31337, RNG: CPU, Hires upscale: 2," in text
+    assert 'Lora hashes: "ink a: 0123456789ab", TI hashes: "glow: ba9876543210", Noise Schedule' in text
+    found = infotext.read(text)
+    assert found is not None
+    chosen = infotext.choices(found)
+    assert chosen["noise"] == "a1111-cpu"
+    assert {key: chosen[key] for key in choices} == {**choices, "hires": {**choices["hires"], "upscaler": "latent"}}
+
+
+def test_pictures_from_pictures_are_told_apart() -> None:
+    found = infotext.read("a\nSteps: 5, Seed: 1, Sampler: Euler, Denoising strength: 0.4, Version: v1.10.1")
+    assert found is not None
+    assert infotext.from_picture(found) == 0.4

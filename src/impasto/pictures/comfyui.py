@@ -17,7 +17,7 @@ Graph = dict[str, Node]
 
 TEXT_INPUTS = ("text", "text_g", "text_l", "string", "prompt", "value", "populated_text")
 VALUE_INPUTS = ("value", "int", "float", "seed", "noise_seed", "number", "sampler_name", "scheduler")
-RENAMED = {"euler_ancestral": "Euler a", "uni_pc": "UniPC", "uni_pc_bh2": "UniPC"}
+RENAMED = {"uni_pc": "UniPC", "uni_pc_bh2": "UniPC", "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun"}
 
 
 def read(text: str) -> Infotext | None:

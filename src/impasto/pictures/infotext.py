@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from impasto import __version__
-from impasto.recipe import Recipe
+from impasto.recipe import Recipe, SamplerOptions
 
 SAMPLER_NAMES = {
     "euler": "Euler",
@@ -44,17 +44,29 @@ SCHEDULE_NAMES = {
     "sgm_uniform": "SGM Uniform",
     "simple": "Simple",
     "ddim_uniform": "DDIM",
-    "beta": "Beta",
-    "align_your_steps": "Align Your Steps",
-    "kl_optimal": "KL Optimal",
+    "beta_sigma": "Beta",
+    "align_your_steps_whole": "Align Your Steps",
+    "kl_optimal_lowest": "KL Optimal",
 }
+"""A1111's names for the schedules that mean the same there; others stand as they are here."""
 
+OTHER_SCHEDULES = {"uniform": "normal", "align your steps (ays)": "align_your_steps_whole"}
+OURS = ("beta",)
+"""Schedules whose names are another's of A1111, but for their capitals."""
+
+HEUN = "DPM++ 2M SDE Heun"
 UPSCALER_NAMES = {
     "latent": "Latent",
+    "latent-antialiased": "Latent (antialiased)",
     "latent-nearest": "Latent (nearest)",
+    "latent-nearest-exact": "Latent (nearest-exact)",
     "latent-bicubic": "Latent (bicubic)",
+    "latent-bicubic-antialiased": "Latent (bicubic antialiased)",
     "lanczos": "Lanczos",
 }
+EMPHASIS_NAMES = {"original": None, "no_norm": "No norm", "ignore": "Ignore", "none": "None", "comfy": "ComfyUI"}
+"""The original is what A1111 leaves unsaid; the last is ours."""
+
 # What A1111 means by "Automatic", where that is not "Normal".
 AUTOMATIC = {
     "dpmpp_2m": "karras",
@@ -65,8 +77,54 @@ AUTOMATIC = {
     "dpm_2": "karras",
     "dpm_2_ancestral": "karras",
     "restart": "karras",
+    "lcm": "lcm",
 }
-GPU_BY_DEFAULT = ("A1111", "Forge", "Civitai")
+FIXED = {"ddim": "compvis", "plms": "compvis", "unipc": "sgm_uniform_lowest"}
+"""Samplers that have one schedule in A1111, whatever a person chooses."""
+
+DISCARDING = ("dpm_2", "dpm_2_ancestral", "dpmpp_3m_sde")
+"""Samplers that go without the last level above 0 in A1111."""
+
+UNIT = ("plms", "unipc")
+"""Samplers whose first noise has variance 1 in the network's own scale in A1111, where that is not their way here."""
+
+A1111_LIKE = ("A1111", "Forge", "Civitai")
+OPTION_KEYS: dict[str, tuple[str, type[int] | type[float] | None]] = {
+    "eta": ("Eta", float),
+    "s_churn": ("Sigma churn", float),
+    "s_tmin": ("Sigma tmin", float),
+    "s_tmax": ("Sigma tmax", float),
+    "s_noise": ("Sigma noise", float),
+    "order": ("UniPC order", int),
+    "variant": ("UniPC variant", None),
+}
+"""Options of samplers by A1111's keys. DDIM's eta has a key of its own."""
+
+ETA_DDIM = "Eta DDIM"
+STOCHASTIC = ("euler_ancestral", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde")
+CHURNING = ("euler", "heun", "dpm_2")
+OPTIONS_OF = {
+    **dict.fromkeys(STOCHASTIC, ("eta", "s_noise")),
+    **dict.fromkeys(CHURNING, ("s_churn", "s_tmin", "s_tmax", "s_noise")),
+    "ddim": ("eta",),
+    "unipc": ("order", "variant"),
+}
+"""Which of them change a sampler's pictures in A1111, which writes them whatever the sampler."""
+
+FOLLOWED = frozenset(
+    {
+        *("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Model hash", "Version", "RNG"),
+        *("Clip skip", "ENSD", "Emphasis", "Discard penultimate sigma", "SGM noise multiplier", "Noise Schedule"),
+        *("Variation seed", "Variation seed strength", "Seed resize from", "Tiling", "Denoising strength", "User"),
+        *("Hires upscale", "Hires resize", "Hires steps", "Hires upscaler", "Hires sampler", "Hires schedule type"),
+        *("Hires prompt", "Hires negative prompt", "Lora hashes", "TI hashes", "VAE", "VAE hash", "Init image hash"),
+        *("Mask blur", "Mask mode", "Inpaint area", "Masked area padding", "Masked content", ETA_DDIM),
+        *("Batch size", "Batch pos", "Hashes", "Civitai resources", "Civitai metadata", "Created Date"),
+        *(key for key, _ in OPTION_KEYS.values()),
+    }
+)
+"""Keys whose meaning is followed, or that have none for the picture."""
+
 VARIATION_KEYS: tuple[tuple[str, type[int] | type[float]], ...] = (
     ("Variation seed", int),
     ("Variation seed strength", float),
@@ -82,6 +140,7 @@ OTHER_NAMES = {
     "dpm++2m": "dpmpp_2m",
     "dpm++2m_sde": "dpmpp_2m_sde",
     "ddim_trailing": "ddim",
+    HEUN.lower(): "dpmpp_2m_sde",
 }
 
 NEGATIVE = "Negative prompt:"
@@ -113,15 +172,21 @@ class Infotext:
     program: str = "A1111"
 
 
-def write(recipe: Recipe) -> str:
-    """Return the infotext of `recipe`; names without a counterpart there stand as they are here."""
-    return assemble(recipe.prompt, recipe.negative_prompt, _pairs(recipe))
+def write(recipe: Recipe, hashes: Mapping[str, str] | None = None) -> str:
+    """Return the infotext of `recipe`; names without a counterpart there stand as they are here.
+
+    Args:
+        recipe: to write of.
+        hashes: the 12 digits by which A1111 knows the adapters and embeddings, by their names.
+    """
+    return assemble(recipe.prompt, recipe.negative_prompt, _pairs(recipe, hashes or {}))
 
 
-def _pairs(recipe: Recipe) -> dict[str, Any]:
+def _pairs(recipe: Recipe, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Return the pairs in A1111's order."""
     return {
         "Steps": recipe.steps,
-        "Sampler": SAMPLER_NAMES.get(recipe.sampler, recipe.sampler),
+        "Sampler": _sampler_name(recipe.sampler, recipe.sampler_options),
         "Schedule type": SCHEDULE_NAMES.get(recipe.schedule, recipe.schedule),
         "CFG scale": number(recipe.guidance),
         "Seed": recipe.seed,
@@ -130,12 +195,48 @@ def _pairs(recipe: Recipe) -> dict[str, Any]:
         "Model": recipe.model_name,
         **_variation_pairs(recipe),
         "Denoising strength": _strength(recipe),
-        "RNG": "NV" if recipe.noise == "a1111-nv" else "CPU",
+        "Clip skip": recipe.clip_skip if recipe.clip_skip > 1 else None,
+        "ENSD": recipe.noise_delta or None,
+        "RNG": {"a1111-nv": "NV", "comfyui": "ComfyUI"}.get(recipe.noise, "CPU"),
         "Tiling": "True" if recipe.seamless == "xy" else None,
         **_hires_pairs(recipe),
         **_mask_pairs(recipe),
+        "Lora hashes": _hashes([use.name for use in recipe.adapters], hashes),
+        "TI hashes": _hashes([use.name for use in recipe.embeddings], hashes),
+        "Noise Schedule": "Zero Terminal SNR" if recipe.zero_snr else None,
+        "Emphasis": EMPHASIS_NAMES[recipe.emphasis],
+        **_option_pairs(recipe),
         "Version": f"Impasto {__version__}",
     }
+
+
+def _sampler_name(sampler: str, options: SamplerOptions | None) -> str:
+    if sampler == "dpmpp_2m_sde" and options and options.solver == "heun":
+        return HEUN
+    return SAMPLER_NAMES.get(sampler, sampler)
+
+
+def _option_pairs(recipe: Recipe) -> dict[str, Any]:
+    given = recipe.sampler_options.given() if recipe.sampler_options else {}
+    return {
+        **{
+            _option_key(name, recipe.sampler): number(value) if isinstance(value, float) else value
+            for name, value in given.items()
+            if name in OPTION_KEYS
+        },
+        "Discard penultimate sigma": "True" if recipe.discard_penultimate else None,
+        "SGM noise multiplier": "True" if recipe.first_noise == "unit" else None,
+    }
+
+
+def _option_key(name: str, sampler: str) -> str:
+    return ETA_DDIM if (name, sampler) == ("eta", "ddim") else OPTION_KEYS[name][0]
+
+
+def _hashes(names: Sequence[str], hashes: Mapping[str, str]) -> str | None:
+    """Return A1111's list of names and hashes; marks of the list itself are left out of the names, as it does."""
+    known = {name.replace(":", "").replace(",", ""): hashes[name] for name in names if name in hashes}
+    return ", ".join(f"{name}: {short}" for name, short in known.items()) or None
 
 
 def _variation_pairs(recipe: Recipe) -> dict[str, Any]:
@@ -166,8 +267,10 @@ def _hires_pairs(recipe: Recipe) -> dict[str, Any]:
         "Hires resize": None if even else f"{hires.width}x{hires.height}",
         "Hires steps": hires.steps,
         "Hires upscaler": UPSCALER_NAMES[hires.upscaler],
-        "Hires sampler": hires.sampler and SAMPLER_NAMES.get(hires.sampler, hires.sampler),
+        "Hires sampler": hires.sampler and _sampler_name(hires.sampler, hires.sampler_options),
         "Hires schedule type": hires.schedule and SCHEDULE_NAMES.get(hires.schedule, hires.schedule),
+        "Hires prompt": hires.prompt,
+        "Hires negative prompt": hires.negative_prompt,
     }
 
 
@@ -261,34 +364,117 @@ def choices(found: Infotext) -> dict[str, Any]:
     """Return what `found` says as the choices of a recipe (`steps`, `seed` ...); what cannot be understood is left out.
 
     Names of samplers and schedules that have no counterpart here stay as they are, for whoever runs the recipe to
-    refuse.
+    refuse. `beyond` names what the text says besides.
     """
     given = found.parameters
-    sampler, schedule = solver(given.get("Sampler", ""), given.get("Schedule type", ""))
-    if sampler and not schedule and found.program in GPU_BY_DEFAULT:
-        schedule = "normal"  # before 1.9, which names the schedule whenever it is another
     width, height = _size(given.get("Size", ""))
     read_values: dict[str, Any] = {
         "negative_prompt": found.negative_prompt,
         "seed": _number(given.get("Seed", ""), int),
         "steps": _number(given.get("Steps", ""), int),
         "guidance": _number(given.get("CFG scale", ""), float),
-        "sampler": sampler or None,
-        "schedule": schedule or None,
+        **_solving(found, given.get("Sampler", ""), given.get("Schedule type", "")),
         "width": width,
         "height": height,
         "noise": _noise(found),
         "variation": _variation(given),
-        "hires": _hires(given, width, height),
+        "hires": _hires(found, width, height),
         "seamless": "xy" if given.get("Tiling") in ("True", "Tiling") else None,
+        **_reading(found),
     }
     return {key: value for key, value in read_values.items() if value is not None}
 
 
+def beyond(found: Infotext) -> list[str]:
+    """Return the keys of `found` that mean something there which is not done here."""
+    return [key for key in found.parameters if key not in FOLLOWED] if found.program in A1111_LIKE else []
+
+
+def from_picture(found: Infotext) -> float | None:
+    """Return how much of a picture was given up, where `found` says that there was one to begin with."""
+    given = found.parameters
+    strength = _number(given.get("Denoising strength", ""), float)
+    second = any(key in given for key in ("Hires upscale", "Hires resize"))
+    return None if strength is None or second or not 0 < strength <= 1 else float(strength)
+
+
+def mask(found: Infotext) -> dict[str, Any]:
+    """Return how `found` says that a mask was painted in, as the choices of a recipe's mask."""
+    given = found.parameters
+    contents = {name: ours for ours, name in CONTENT_NAMES.items() if name}
+    told: dict[str, Any] = {
+        "blur": _number(given.get("Mask blur", ""), float),
+        "invert": given.get("Mask mode") == "Inpaint not masked",
+        "content": contents.get(given.get("Masked content", ""), "original"),
+        "area": "masked" if given.get("Inpaint area") == "Only masked" else "whole",
+        "padding": _number(given.get("Masked area padding", ""), int),
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def hashes(found: Infotext) -> dict[str, str]:
+    """Return the 12 digits by which `found` names adapters and embeddings, by their names."""
+    told = ", ".join(found.parameters.get(key, "") for key in ("Lora hashes", "TI hashes"))
+    return {match[1].strip(): match[2].lower() for match in re.finditer(r"([^:,]+):\s*([0-9a-fA-F]{12})\b", told)}
+
+
+def _solving(found: Infotext, sampler: str, schedule: str) -> dict[str, Any]:
+    """Return what A1111's names of a sampler and a schedule mean, with everything that is implied there."""
+    ours, levels = solver(sampler, schedule)
+    theirs = found.program in A1111_LIKE
+    if theirs and ours in FIXED:
+        levels = FIXED[ours]
+    elif theirs and ours and not levels:
+        levels = "normal"  # before 1.9, which names the schedule whenever it is another
+    options = _options(found, ours)
+    if sampler.lower().startswith(HEUN.lower()):
+        options["solver"] = "heun"
+    discards = (theirs and ours in DISCARDING) or found.parameters.get("Discard penultimate sigma") == "True"
+    unit = (theirs and ours in UNIT) or found.parameters.get("SGM noise multiplier") == "True"
+    return {
+        "sampler": ours or None,
+        "schedule": levels or None,
+        "sampler_options": options or None,
+        "discard_penultimate": True if discards else None,
+        "first_noise": "unit" if unit or found.program == "ComfyUI" else None,
+    }
+
+
+def _options(found: Infotext, sampler: str) -> dict[str, Any]:
+    if found.program not in (*A1111_LIKE, "Impasto"):
+        return {}
+    told: dict[str, Any] = {}
+    for name in OPTIONS_OF.get(sampler, ()):
+        text, kind = found.parameters.get(_option_key(name, sampler), ""), OPTION_KEYS[name][1]
+        told[name] = _number(text, kind) if kind else text or None
+    if told.get("s_tmax") == 0:
+        told["s_tmax"] = None  # which is A1111's word for no limit
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _reading(found: Infotext) -> dict[str, Any]:
+    """Return how the program that wrote `found` reads prompts, and what the text says of that."""
+    given = found.parameters
+    if found.program == "ComfyUI":
+        return {"emphasis": "comfy"}
+    emphases = {name: ours for ours, name in EMPHASIS_NAMES.items() if name}
+    clip_skip = _number(given.get("Clip skip", ""), int)
+    return {
+        "prompt_rules": "a1111" if found.program in A1111_LIKE else None,
+        "emphasis": emphases.get(given.get("Emphasis", "")),
+        "clip_skip": clip_skip if clip_skip and clip_skip > 1 else None,
+        "noise_delta": _number(given.get("ENSD", ""), int) or None,
+        "zero_snr": "a1111" if given.get("Noise Schedule") == "Zero Terminal SNR" else None,
+    }
+
+
 def _noise(found: Infotext) -> str | None:
     """A1111 draws on the GPU and does not say so; its `NV` gives the same numbers, on any machine."""
-    told = found.parameters.get("RNG", "GPU" if found.program in GPU_BY_DEFAULT else "").upper()
-    return {"CPU": "a1111-cpu", "NV": "a1111-nv", "GPU": "a1111-nv", "CUDA": "a1111-nv"}.get(told)
+    if found.program == "ComfyUI":
+        return "comfyui"
+    told = found.parameters.get("RNG", "GPU" if found.program in A1111_LIKE else "").upper()
+    names = {"CPU": "a1111-cpu", "NV": "a1111-nv", "GPU": "a1111-nv", "CUDA": "a1111-nv", "COMFYUI": "comfyui"}
+    return names.get(told)
 
 
 def _variation(given: Mapping[str, str]) -> dict[str, Any] | None:
@@ -298,8 +484,9 @@ def _variation(given: Mapping[str, str]) -> dict[str, Any] | None:
     return {**told, "width": width, "height": height} if width and height else told or None
 
 
-def _hires(given: Mapping[str, str], width: int | None, height: int | None) -> dict[str, Any] | None:
+def _hires(found: Infotext, width: int | None, height: int | None) -> dict[str, Any] | None:
     """Return the second pass that the text tells of; sides are rounded down to whole latents, as A1111 does."""
+    given = found.parameters
     scale = _number(given.get("Hires upscale", ""), float)
     size = _size(given.get("Hires resize", ""))
     if width and height and scale and 0 < scale < 100:
@@ -307,30 +494,38 @@ def _hires(given: Mapping[str, str], width: int | None, height: int | None) -> d
     if not all(size):
         return None
     upscalers = {name.lower(): ours for ours, name in UPSCALER_NAMES.items()}
-    sampler, schedule = solver(given.get("Hires sampler", ""), given.get("Hires schedule type", ""))
     told = {
         "width": size[0],
         "height": size[1],
         "upscaler": upscalers.get(given.get("Hires upscaler", "").lower(), "lanczos"),
         "strength": _number(given.get("Denoising strength", ""), float),
         "steps": _number(given.get("Hires steps", ""), int) or None,
-        "sampler": sampler or None,
-        "schedule": schedule or None,
+        **_second_solving(found),
+        "prompt": given.get("Hires prompt"),
+        "negative_prompt": given.get("Hires negative prompt"),
     }
     return {key: value for key, value in told.items() if value is not None}
+
+
+def _second_solving(found: Infotext) -> dict[str, Any]:
+    sampler, schedule = (found.parameters.get(key, "") for key in ("Hires sampler", "Hires schedule type"))
+    if not sampler:
+        return {"schedule": solver("", schedule)[1] or None}
+    named = _solving(found, sampler, schedule or found.parameters.get("Schedule type", ""))
+    return {key: value for key, value in named.items() if key != "first_noise"}  # it begins with a picture
 
 
 def solver(sampler: str, schedule: str) -> tuple[str, str]:
     """Return our names for A1111's `sampler` and `schedule`; before 1.9 the sampler's name ends with the schedule's."""
     samplers = {**OTHER_NAMES, **{name.lower(): ours for ours, name in SAMPLER_NAMES.items()}}
-    schedules = {name.lower(): ours for ours, name in SCHEDULE_NAMES.items()}
+    schedules = {**OTHER_SCHEDULES, **{name.lower(): ours for ours, name in SCHEDULE_NAMES.items()}}
     first, _, last = sampler.rpartition(" ")
     if sampler.lower() not in samplers and last.lower() in schedules:
         sampler, schedule = first, schedule or last
     ours = samplers.get(sampler.lower(), sampler)
     if schedule.lower() == "automatic":
         schedule = AUTOMATIC.get(ours, "normal")
-    return ours, schedules.get(schedule.lower(), schedule)
+    return ours, schedule if schedule in OURS else schedules.get(schedule.lower(), schedule)
 
 
 def _size(text: str) -> tuple[int | None, int | None]:

@@ -49,7 +49,13 @@ class Said:
 
 
 def save(
-    image: Image.Image, path: Path, recipe: Recipe, *, origin: Origin | None = None, telling: Telling = "full"
+    image: Image.Image,
+    path: Path,
+    recipe: Recipe,
+    *,
+    origin: Origin | None = None,
+    telling: Telling = "full",
+    hashes: Mapping[str, str] | None = None,
 ) -> Commitment | None:
     """Write the picture `image` of `recipe` to `path`, as PNG, JPEG or WebP by its ending.
 
@@ -60,6 +66,7 @@ def save(
         origin: where; its `pixels` are filled in.
         telling: `full` writes recipe, origin and infotext; `private` only the seal of a commitment, which is returned
             and opens it; `none` nothing.
+        hashes: by which A1111 knows the adapters and embeddings, by their names; for the infotext.
 
     Raises:
         InvalidInput: no such format or telling, or no room in it for that much text.
@@ -69,16 +76,18 @@ def save(
     if commitment:
         formats.save(image, path, {"impasto-seal": commitment.seal})
     else:
-        formats.save(image, path, _full(image, recipe, origin) if telling == "full" else None)
+        formats.save(image, path, _full(image, recipe, origin, hashes) if telling == "full" else None)
     return commitment
 
 
-def _full(image: Image.Image, recipe: Recipe, origin: Origin | None) -> dict[str, str]:
+def _full(
+    image: Image.Image, recipe: Recipe, origin: Origin | None, hashes: Mapping[str, str] | None
+) -> dict[str, str]:
     texts = {"impasto": recipe.canonical().decode("utf-8")}
     if origin:
         filled = origin.model_copy(update={"pixels": pixels_digest(image)})
         texts["impasto-origin"] = filled.canonical().decode("utf-8")
-    return {**texts, formats.INFOTEXT_KEY: infotext.write(recipe)}
+    return {**texts, formats.INFOTEXT_KEY: infotext.write(recipe, hashes)}
 
 
 def read(path: Path) -> Said:

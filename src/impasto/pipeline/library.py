@@ -11,10 +11,11 @@ from typing import TypeVar
 from impasto.adapters.attach import Use
 from impasto.adapters.embeddings import FOLDER_FILES, Embedding, read_embedding
 from impasto.adapters.lora import DIFFUSERS_FILES, PEFT_FILES, Adapter, LowRank, read_adapter
+from impasto.adapters.metadata import embedding_hash, lora_hash
 from impasto.errors import InvalidInput, InvalidRecipe, NotFound, WeightsError
 from impasto.models.unet import UNetConfig
 from impasto.prompts.mentions import unknown
-from impasto.recipe import AdapterUse, EmbeddingUse
+from impasto.recipe import AdapterUse, EmbeddingUse, Recipe
 from impasto.weights.containers import open_tensors
 
 ENDINGS = (".safetensors", ".pt", ".bin", ".ckpt")
@@ -40,6 +41,7 @@ class Library:
     embeddings: Places = field(default_factory=dict)
     unet: UNetConfig | None = None
     _read: dict[Path, Adapter | Embedding] = field(default_factory=dict)
+    _hashes: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,8 +64,7 @@ class Library:
             InvalidInput: there are several.
             WeightsError: its file cannot be used.
         """
-        places = self.adapters if name in self.adapters else self._titled(name)
-        adapter = self._found("adapter", name, places, lambda path: read_adapter(path, unet=self.unet))
+        adapter = self._found("adapter", name, self._places_of(name), lambda path: read_adapter(path, unet=self.unet))
         return replace(adapter, name=name)
 
     def embedding(self, name: str) -> Embedding:
@@ -77,6 +78,22 @@ class Library:
     def known(self, names: Iterable[str]) -> set[str]:
         """Return the names of all adapters, and those of the `names` that a file's header says."""
         return {*self.adapters, *(name for name in names if name not in self.adapters and self._titled(name))}
+
+    def hashes(self, recipe: Recipe) -> dict[str, str]:
+        """Return the 12 digits by which A1111 knows the files of what `recipe` uses, by name; folders have none."""
+        second = (recipe.hires and recipe.hires.adapters) or ()
+        named = [(use.name, self._places_of(use.name), lora_hash) for use in (*recipe.adapters, *second)]
+        named += [(use.name, self.embeddings, embedding_hash) for use in recipe.embeddings]
+        found = ((name, places[name][0], digits) for name, places, digits in named if name in places)
+        return {name: self._hash(path, digits) for name, path, digits in found if path.is_file()}
+
+    def _hash(self, path: Path, digits: Callable[[Path], str]) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = digits(path)
+        return self._hashes[path]
+
+    def _places_of(self, name: str) -> Places:
+        return self.adapters if name in self.adapters else self._titled(name)
 
     def _found(self, what: str, name: str, places: Places, read: Callable[[Path], T]) -> T:
         if name not in places:

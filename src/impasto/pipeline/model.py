@@ -41,8 +41,15 @@ from impasto.recipe import MAX_SEED, Draw, Recipe
 from impasto.weights.checkpoint import About
 from impasto.weights.load import Networks
 
-LATENT_UPSCALERS = {"latent": "bilinear", "latent-nearest": "nearest", "latent-bicubic": "bicubic"}
-"""Modes of torch's `interpolate`, by the names that recipes give them."""
+LATENT_UPSCALERS: dict[str, tuple[str, bool]] = {
+    "latent": ("bilinear", False),
+    "latent-antialiased": ("bilinear", True),
+    "latent-nearest": ("nearest", False),
+    "latent-nearest-exact": ("nearest-exact", False),
+    "latent-bicubic": ("bicubic", False),
+    "latent-bicubic-antialiased": ("bicubic", True),
+}
+"""Modes of torch's `interpolate`, and whether they are antialiased, by the names that recipes give them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +292,8 @@ class Model:
         assert hires is not None
         if hires.upscaler in LATENT_UPSCALERS:
             size = (hires.height // factor, hires.width // factor)
-            return F.interpolate(latents, size, mode=LATENT_UPSCALERS[hires.upscaler])
+            mode, antialias = LATENT_UPSCALERS[hires.upscaler]
+            return F.interpolate(latents, size, mode=mode, antialias=antialias)
         images = self.decode(latents, recipe)
         large = [image.resize((hires.width, hires.height), Image.Resampling.LANCZOS) for image in images]
         return torch.cat([self.encode(image, recipe.vae_tile) for image in large])
@@ -296,7 +304,10 @@ class Model:
         if progress.canvas:
             images = [progress.canvas.finished(image) for image in images]
         origin = self.origin(batch=len(images))
-        return [Picture(image, recipe, origin) for image, recipe in zip(images, progress.recipes, strict=True)]
+        return [
+            Picture(image, recipe, origin, self.library.hashes(recipe))
+            for image, recipe in zip(images, progress.recipes, strict=True)
+        ]
 
     def origin(self, batch: int = 1) -> Origin:
         """Return where this makes its pictures, `batch` at a time."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -17,11 +18,19 @@ from impasto.recipe import Recipe
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Pixels, what determined them, and where."""
+    """Pixels, what determined them, and where.
+
+    Attributes:
+        image: the pixels.
+        recipe: what determined them.
+        origin: where they were made.
+        hashes: by which A1111 knows the adapters and embeddings of the recipe, by their names.
+    """
 
     image: Image.Image
     recipe: Recipe
     origin: Origin
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, path: str | os.PathLike[str], telling: Telling = "full") -> Commitment | None:
         """Write a PNG, JPEG or WebP file, by the ending of `path`, with the recipe inside.
@@ -34,7 +43,9 @@ class Picture:
         Raises:
             InvalidInput: no such format, or one that has no room for that much text.
         """
-        return metadata.save(self.image, Path(path), self.recipe, origin=self.origin, telling=telling)
+        return metadata.save(
+            self.image, Path(path), self.recipe, origin=self.origin, telling=telling, hashes=self.hashes
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 from impasto.errors import InvalidRecipe
 from impasto.pictures import formats, infotext
 from impasto.pictures.compare import Difference, difference
+from impasto.pictures.infotext import Infotext
 from impasto.pictures.metadata import Said
 from impasto.pictures.origin import Commitment, Origin, pixels_digest
 from impasto.pipeline.model import Model
@@ -42,7 +44,7 @@ def again(said: Said, model: Model, sources: Sequence[Image.Image] = ()) -> Pict
     Raises:
         InvalidRecipe: see `rebuilt`.
     """
-    recipe = rebuilt(said, model)
+    recipe = rebuilt(said, model, sources)
     with as_many_threads(said.origin.threads if said.origin else torch.get_num_threads()):
         *_, last = model.steps(recipe, any_model=True, sources=sources)
         return model.pictures(last)[0]
@@ -77,11 +79,18 @@ def opened(said: Said, commitment: Commitment) -> Recipe:
     return commitment.recipe
 
 
-def rebuilt(said: Said, model: Model) -> Recipe:
+def rebuilt(said: Said, model: Model, sources: Sequence[Image.Image] = ()) -> Recipe:
     """Return the recipe that the picture names or, from another program's text, the likeliest one for `model`.
 
+    Args:
+        said: by the file.
+        model: to make it with.
+        sources: the picture that it was made from and the mask, where there was one.
+
     Raises:
-        InvalidRecipe: the file says nothing, keeps its recipe to itself, or means what no recipe can.
+        InvalidRecipe: the file says nothing, keeps its recipe to itself, or means what no recipe can; or it was made
+            from a picture that is not among the `sources`.
+        NotFound: the text names an adapter or embedding that is not there; lists those there are.
     """
     if said.recipe:
         return said.recipe
@@ -89,7 +98,21 @@ def rebuilt(said: Said, model: Model) -> Recipe:
         raise InvalidRecipe("The picture keeps its recipe to itself. Give the file that its maker kept: --recipe.")
     if not said.infotext:
         raise InvalidRecipe("The picture says nothing of how it was made.")
-    return model.recipe(said.infotext.prompt, **infotext.choices(said.infotext))
+    return model.recipe(said.infotext.prompt, **chosen(said.infotext, sources))
+
+
+def chosen(found: Infotext, sources: Sequence[Image.Image] = ()) -> dict[str, Any]:
+    """Return the choices of a recipe that another program's text `found` makes; see `rebuilt`."""
+    choices, strength = infotext.choices(found), infotext.from_picture(found)
+    if strength is None:
+        return choices
+    if not sources:
+        raise InvalidRecipe("It was made from another picture, which its text does not hold. Give that one: --image.")
+    counting = "exact" if found.program == "ComfyUI" else "a1111"
+    choices["start"] = {"image": pixels_digest(sources[0]), "strength": strength, "counting": counting}
+    if len(sources) > 1:
+        choices["mask"] = {"image": pixels_digest(sources[1]), **infotext.mask(found)}
+    return choices
 
 
 def judge(path: Path, said: Said, picture: Picture) -> Verdict:
@@ -123,12 +146,24 @@ def _reasons(path: Path, file: Image.Image, said: Said, picture: Picture) -> Ite
         yield f"another number format: {said.recipe.dtype} then, {picture.recipe.dtype} now"
     if said.infotext and not said.recipe:
         yield f"made by {said.infotext.program}, whose text leaves things open and whose noise may differ"
+        yield from other_files(said.infotext, picture)
+        if untold := infotext.beyond(said.infotext):
+            yield f"its text asks for what is not done here: {', '.join(untold)}"
     if path.suffix.lower() in LOSSY:
         yield f"{path.suffix} does not keep every pixel, and other encoders keep others"
     if said.origin:
         yield from _changes(said.origin, picture.origin)
         if said.origin.pixels and path.suffix.lower() not in LOSSY and said.origin.pixels != pixels_digest(file):
             yield "the file's pixels were changed after it was made"
+
+
+def other_files(found: Infotext, picture: Picture) -> Iterator[str]:
+    """Yield the adapters and embeddings of `picture` that are other files than those that `found` names."""
+    told = infotext.hashes(found)
+    for name, digits in picture.hashes.items():
+        theirs = told.get(name.replace(":", "").replace(",", ""), digits)
+        if theirs != digits:
+            yield f"{name} is another file: {theirs} then, {digits} now"
 
 
 def _changes(then: Origin, now: Origin) -> Iterator[str]:
