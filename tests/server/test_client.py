@@ -16,7 +16,7 @@ from impasto.errors import InvalidInput, InvalidRecipe, JobFailed, NotFound, Ser
 from impasto.pictures.metadata import read
 from impasto.pictures.origin import pixels_digest
 from impasto.recipe import FromPicture, Mask
-from tests.server.running import Running, model_folder, running
+from tests.server.running import Running
 
 PICTURE = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
 MASK = Image.new("L", (64, 64))
@@ -24,10 +24,8 @@ MASK.paste(255, (16, 16, 48, 48))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("client")
-    with running(folder, models=(model_folder(folder), model_folder(folder, "other"))) as server:
-        yield server
+def server(house: Running) -> Running:
+    return house
 
 
 @pytest.fixture

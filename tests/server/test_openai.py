@@ -19,7 +19,7 @@ from PIL import Image
 
 from impasto.pictures.metadata import read
 from impasto.recipe import Recipe
-from tests.server.running import Running, model_folder, running
+from tests.server.running import Running, running
 
 PICTURE = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
 SMALL: dict[str, Any] = {"size": "64x64"}
@@ -27,10 +27,8 @@ HOLE = (16, 16, 48, 48)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("openai")
-    with running(folder, models=(model_folder(folder), model_folder(folder, "other"))) as server:
-        yield server
+def server(house: Running) -> Running:
+    return house
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -21,7 +20,7 @@ from impasto.pictures import infotext
 from impasto.pictures.metadata import read
 from impasto.recipe import Recipe
 from tests.server.dialects.test_a1111 import SILLYTAVERN
-from tests.server.running import Running, model_folder, running
+from tests.server.running import Running, running
 
 PICTURE = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
 MASK = Image.new("L", (64, 64))
@@ -30,11 +29,8 @@ LONG = {"prompt": "slow", "steps": 150, "batch_size": 8, "seed": 1}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("sdapi")
-    models = (model_folder(folder), model_folder(folder, "other"))
-    with running(folder, models=models) as server:
-        yield server
+def server(house: Running) -> Running:
+    return house
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from fastapi import Request
 from PIL import Image
 
 from impasto.errors import ImpastoError, JobFailed
+from impasto.server.events import TooManySubscribers
 from impasto.server.pictures import Upload
 from impasto.server.service import JobView, PictureView, Service
 
@@ -43,7 +44,7 @@ async def ended(service: Service, job: str, request: Request, *, keep: bool = Fa
         ClientGone: the client went away first.
         JobFailed: the job failed, or the server is being stopped.
     """
-    waiting = asyncio.create_task(service.wait(job))
+    waiting = asyncio.create_task(_waited(service, job))
     leaving = asyncio.create_task(_gone(request))
     try:
         await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -55,6 +56,16 @@ async def ended(service: Service, job: str, request: Request, *, keep: bool = Fa
     finally:
         waiting.cancel()
         leaving.cancel()
+
+
+async def _waited(service: Service, job: str) -> JobView:
+    """Return the job once it has ended; where as many listen as may, by asking now and then."""
+    try:
+        return await service.wait(job)
+    except TooManySubscribers:
+        while not (view := await asyncio.to_thread(service.job, job)).ended:
+            await asyncio.sleep(LOOK_SECONDS)
+        return view
 
 
 async def _gone(request: Request) -> None:

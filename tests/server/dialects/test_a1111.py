@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from impasto.diffusion import names
-from impasto.errors import InvalidInput, NotFound
+from impasto.errors import ImpastoError, InvalidInput, NotFound
 from impasto.server.dialects import a1111
 from impasto.server.dialects.a1111 import Checkpoint, ImageSaid, Options, Said, choices
+from impasto.server.requests import GenerateRequest
 
 GLYPH = Checkpoint("glyph", "Glyph", "sha256:" + "ab" * 32)
 OTHER = Checkpoint("other", "sd-v1-4", "sha256:" + "cd" * 32)
@@ -255,3 +260,53 @@ def test_an_infotext_is_recalled_and_what_is_sent_besides_wins() -> None:
     asked = request(infotext=text, steps=4, prompt="a fox")
     assert (asked["prompt"], asked["steps"], asked["seed"], asked["guidance"]) == ("a fox", 4, 3, 5)
     assert request(infotext=text)["prompt"] == "a wolf"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ImageSaid.model_fields)), JSON, max_size=6))
+def test_whatever_is_said_is_understood_or_refused(fields: dict[str, Any]) -> None:
+    with suppress(ValidationError, ImpastoError):  # and nothing else
+        said = ImageSaid.model_validate({"init_images": ["AAAA"], **fields})
+        asked = choices(said, Options().changed(said.settings, KNOWN))
+        start = {**asked.pop("start"), "image": "u" + "0" * 20}
+        mask = {**asked.pop("mask"), "image": "u" + "1" * 20} if "mask" in asked else None
+        GenerateRequest.parse({**asked, "start": start, "mask": mask}, "The request")
+
+
+def test_png_info_takes_sizes_apart() -> None:
+    text = "a wolf\nNegative prompt: fog\nSteps: 9, Sampler: Euler a, Seed: 3, Size: 256x128"
+    assert a1111.parameters(text) == {
+        **{"Prompt": "a wolf", "Negative prompt": "fog", "Steps": "9", "Sampler": "Euler a", "Seed": "3"},
+        **{"Size-1": "256", "Size-2": "128"},
+    }
+    assert a1111.parameters("a wolf") == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "crop"),
+    [
+        ({}, (80, 40), False),
+        ({"upscaling_resize": 0.01}, (1, 1), False),
+        ({"resize_mode": 1, "upscaling_resize_w": 30, "upscaling_resize_h": 30}, (30, 30), True),
+        (
+            {"resize_mode": 1, "upscaling_resize_w": 30, "upscaling_resize_h": 30, "upscaling_crop": False},
+            (60, 30),
+            False,
+        ),
+    ],
+)
+def test_sizes_of_extras(fields: dict[str, Any], size: tuple[int, int], crop: bool) -> None:
+    assert a1111.Extras(**fields).size((40, 20)) == (size, crop)
+
+
+def test_extras_refuse_models_that_are_not_here() -> None:
+    with pytest.raises(NotFound, match=r"ESRGAN.*Lanczos"):
+        a1111.Extras(upscaler_1="ESRGAN_4x").size((8, 8))
+    with pytest.raises(InvalidInput, match="gfpgan_visibility"):
+        a1111.Extras(gfpgan_visibility=0.5).size((8, 8))

@@ -1,6 +1,7 @@
 """OpenAI's images API, `/v1`, as the official clients call it, streams included.
 
-What a request means is in `dialects.openai`. A job whose client goes away is cancelled.
+What a request means is in `dialects.openai`. A job whose client goes away is cancelled, unless the client gave the
+request a name (`Idempotency-Key`), under which it can ask again.
 """
 
 from __future__ import annotations
@@ -117,13 +118,19 @@ def router(limits: Limits) -> APIRouter:
     large: dict[str, Any] = {"max_body_size": 2 * limits.max_upload_bytes * 4 // 3 + limits.max_body_bytes}
     routes.add_api_route("/v1/models", models, methods=["GET"])
     routes.add_api_route("/v1/models/{model}", model, methods=["GET"])
-    routes.add_api_route("/v1/images/generations", generations, methods=["POST"], response_model=None)
+    said: dict[str, Any] = {"openapi_extra": _json(Said)}
+    routes.add_api_route("/v1/images/generations", generations, methods=["POST"], response_model=None, **said)
     edits_ = {"openapi_extra": _form(EditSaid, mask=True), **large}
     varied = {"openapi_extra": _form(VariationSaid, mask=False), **large}
     routes.add_api_route("/v1/images/edits", edits, methods=["POST"], response_model=None, **edits_)
     routes.add_api_route("/v1/images/variations", variations, methods=["POST"], response_model=None, **varied)
     routes.add_api_route("/files/{picture}.{format}", linked, methods=["GET"], response_class=Response)
     return routes
+
+
+def _json(kind: type[Said]) -> dict[str, Any]:
+    """Return the description of a body in JSON, which is read by hand."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
 
 
 def _form(kind: type[Said], *, mask: bool) -> dict[str, Any]:
@@ -274,7 +281,7 @@ async def _answer(
     if said.stream:
         events = _events(said, call, chosen, job, event, sent)
         return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
-    view = await ended(call.service, job.id, call.request)
+    view = await ended(call.service, job.id, call.request, keep=call.key is not None)
     if view.state == "cancelled":
         raise JobFailed("cancelled", f"The job {job.id} was cancelled.")
     return await asyncio.to_thread(_delivery, said, call, chosen, view, sent)
@@ -332,30 +339,32 @@ async def _events(
 ) -> AsyncIterator[str]:
     """Yield the events of a stream: as many partial pictures as were asked for and come about, and the picture."""
     service, wanted, shown = call.service, said.partial_images or 0, 0
+    quiet = time.monotonic()
     try:
         async for view in service.follow(job.id):
             if view.ended:
                 job = view
                 break
-            due = int(view.progress * (wanted + 1))
-            if shown < min(due, wanted) and (preview := service.preview(job.id)):
+            if shown < min(int(view.progress * (wanted + 1)), wanted) and (preview := service.preview(job.id)):
                 partial = await asyncio.to_thread(_partial, said, job, preview)
                 yield _event(f"{event}.partial_image", {**partial, "partial_image_index": shown})
-                shown += 1
-            elif view.state == "queued":
-                yield ": waiting\n\n"
-        if job.state != "done":
-            problem = job.error or JobError(code="cancelled", message=f"The job {job.id} was cancelled.")
-            yield _event("error", openai.error_body(500, problem.message, code=problem.code))
-            return
-        whole = await asyncio.to_thread(
-            _delivery, said.model_copy(update={"response_format": None}), call, chosen, job, sent
-        )
-        (picture,) = whole.pop("data")
-        yield _event(f"{event}.completed", {**whole, **picture, "created_at": whole.pop("created")})
+                shown, quiet = shown + 1, time.monotonic()
+            elif time.monotonic() - quiet > QUIET_SECONDS:
+                yield ": not yet\n\n"
+                quiet = time.monotonic()
+        yield await asyncio.to_thread(_last_event, said, call, chosen, job, event, sent)
     finally:
-        if not job.ended:
+        if not job.ended and call.key is None:
             await asyncio.shield(asyncio.to_thread(cancelled, service, job.id))
+
+
+def _last_event(said: Said, call: Call, chosen: Offered, job: JobView, event: str, sent: tuple[int, int] | None) -> str:
+    if job.state != "done":
+        problem = job.error or JobError(code=job.state, message=f"The job {job.id} is {job.state}.")
+        return _event("error", openai.error_body(500, problem.message, code=problem.code))
+    whole = _delivery(said.model_copy(update={"response_format": None}), call, chosen, job, sent)
+    (picture,) = whole.pop("data")
+    return _event(f"{event}.completed", {**whole, **picture, "created_at": whole.pop("created")})
 
 
 def _partial(said: Said, job: JobView, preview: bytes) -> dict[str, Any]:

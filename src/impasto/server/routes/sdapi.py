@@ -266,10 +266,10 @@ def png_info(said: PictureSaid, call: Called) -> dict[str, Any]:
 
 def _texts(service: Service, data: bytes) -> dict[str, str]:
     decoded(service, data)  # refuses what has too many pixels, before anything else of it is read
-    with tempfile.NamedTemporaryFile(prefix="impasto-") as file:
-        file.write(data)
-        file.flush()
-        return formats.texts(Path(file.name))
+    with tempfile.TemporaryDirectory(prefix="impasto-") as folder:
+        path = Path(folder) / "picture"
+        path.write_bytes(data)
+        return formats.texts(path)
 
 
 def extra_single_image(said: ExtrasSaid, call: Called) -> dict[str, Any]:
