@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -97,11 +97,17 @@ def back(model: Model, image: Image.Image, steps: int = STEPS) -> Iterator[Step]
 def back_from(model: Model, latents: Tensor, steps: int = STEPS) -> Iterator[Step]:
     """Follow `latents` (1, C, H, W) back to noise; see `back`."""
     height, width = (side * model.spec.vae.factor for side in latents.shape[2:])
-    choices = {"sampler": "euler", "schedule": "karras", "steps": steps, "guidance": 1.0, "negative_prompt": ""}
+    choices: dict[str, Any] = {
+        "sampler": "euler",
+        "schedule": "karras",
+        "steps": steps,
+        "guidance": 1.0,
+        "negative_prompt": "",
+    }
     recipe = model.recipe("", seed=0, width=width, height=height, **choices)
     (part,) = passes(recipe, model.schedule, model.spec.vae.factor)
     called = network(model.networks.unet, next(model.networks.unet.parameters()).dtype, None, None)
     denoise = steered(DENOISERS[model.spec.prediction](called, model.schedule), (recipe,), part, model.words)
     rising = part.sigmas[:-1].flip(0)  # without 0, from which no way leads back
-    noise = noise_of((recipe,), tuple(latents.shape[1:]), model.spec.vae.factor)
+    noise = noise_of((recipe,), (latents.shape[1], part.height, part.width), model.spec.vae.factor)
     yield from SAMPLERS["euler"](denoise, latents, rising, noise)
