@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -80,6 +81,10 @@ class Page:
 def drive(news: Iterator[Tick | Preparing], page: Page) -> None:
     """Run a training to its end: on a terminal as a live page, elsewhere with a line now and then."""
     console = Console(stderr=True)
+    if not first():
+        for _ in news:
+            pass
+        return
     if not console.is_terminal:
         _told(news, page, console)
         return
@@ -91,6 +96,11 @@ def drive(news: Iterator[Tick | Preparing], page: Page) -> None:
                 shown = time.monotonic()
                 live.refresh()
         live.refresh()
+
+
+def first() -> bool:
+    """Return whether this is the process, of those that torch's launcher started, that speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _told(news: Iterator[Tick | Preparing], page: Page, console: Console) -> None:

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from impasto.cli.lesson import Page, drive
+from impasto.cli.lesson import Page, drive, first
 from impasto.cli.teach import How, LowRankOptions, LowRankRank, What, Whose, adapter, learning, request
 
 if TYPE_CHECKING:
@@ -171,12 +171,12 @@ def _teach(method: str, folder: Path, what: What | None, whose: Whose | None, mo
 
     asked = request(method, folder, what, whose, more)
     drive(specialise(asked), Page(f"{asked.plan.name}: {method}", asked.output))
-    said = (
-        "" if asked.statement.basis != "unknown" else " Nobody said whose pictures these are, and the result says so."
-    )
-    Console(stderr=True).print(
-        f"{asked.output}: done. {asked.output / SHEET} shows before and after.{said}", highlight=False, soft_wrap=True
-    )
+    if not first():
+        return
+    unknown = asked.statement.basis == "unknown" and not (folder / "corpus.json").is_file()
+    said = " Nobody said whose pictures these are, and the result says so." if unknown else ""
+    line = f"{asked.output}: done. {asked.output / SHEET} shows before and after.{said}"
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
 
 
 def _prior(prompt: str | None, pictures: int) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def _preset(method: str, spec: ModelSpec, said: Mapping[str, Any]) -> dict[str, 
     what = "subject" if said.get("wording", {}).get("subject") else "style"
     small = spec.resolution < SMALL
     steps = round(STEPS[what] * MORE_STEPS[method])
+    data["samples"] = {"steps": 20}
     data["stages"] = [{"size": spec.resolution, "batch": 8 if small else 1, "steps": steps}]
     if method != "textual-inversion":
         width = max(spec.unet.block_out_channels)

@@ -60,7 +60,8 @@ class Learner:
         for index, group in enumerate(self.optimiser.param_groups):
             numbers = {name: value for name, value in group.items() if self._moved(name, value)}
             found |= {
-                f"group.{index}.{name}": torch.as_tensor(value, dtype=torch.float64) for name, value in numbers.items()
+                f"group.{index}.{name}": torch.tensor(float(value), dtype=torch.float64)
+                for name, value in numbers.items()
             }
         return found
 

@@ -164,15 +164,17 @@ class SubjectTask:
         held_out = self.lessons.held_out
         source, name = (held_out, "error") if held_out else (self.lessons.train, "error_on_what_is_learned")
         levels = (torch.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS * self.base.spec.train_timesteps
-        errors = []
+        errors: list[float] = []
+        size = self.plan.stages[0].batch  # no more at once than are learned from at once
         self._worn.close()
         with self.student.using(modules) as pair:
             for number, (bucket, place) in enumerate(_first(source, VALIDATION_PICTURES)):
                 x0 = bucket.mean[place, 0].float()
                 noise = torch.randn((VALIDATION_LEVELS, *x0.shape), generator=generator(0, "validation", number))
-                words = [self._measured_with(bucket.rows[place])] * VALIDATION_LEVELS
-                found = self._errors(pair, words, x0.expand_as(noise), noise, levels.long())
-                errors.append(float(found.mean()))
+                words = [self._measured_with(bucket.rows[place])]
+                for part, t in zip(noise.split(size), levels.long().split(size), strict=True):
+                    found = self._errors(pair, words * len(t), x0.expand_as(part), part, t)
+                    errors += found.flatten(1).mean(1).tolist()
         return {name: sum(errors) / len(errors)}
 
     def _measured_with(self, row: Row) -> str:
