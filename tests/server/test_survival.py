@@ -69,9 +69,10 @@ class Served:
     def end(self, how: signal.Signals = signal.SIGKILL) -> int:
         self.http.close()
         assert self.process.stdout
-        with self.process.stdout:
+        if self.process.poll() is None:
             self.process.send_signal(how)
-            return self.process.wait(PATIENCE)
+        self.process.stdout.close()
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager

@@ -163,6 +163,7 @@ def _held(engine: Engine) -> Connection | None:
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     if not connection.scalar(select(func.pg_try_advisory_lock(LOCK))):
         connection.close()
+        engine.dispose()
         raise InvalidInput("Another server uses this database. Stop it, or use another database.")
     return connection
 
