@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,14 +44,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the server keeps its things, longer than it runs."""
-    return tmp_path_factory.mktemp("studio")
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Running]:
-    with running(folder) as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("studio")) as server:
         yield server
 
 
@@ -75,7 +68,7 @@ class Studio:
         kept = {"impasto.draft": draft or {}, "impasto.view": view or {}}
         self.page.goto(self.url + "/api/health")
         for key, state in kept.items():
-            value = json.dumps({"state": state, "version": 1 if key == "impasto.draft" else 0})
+            value = json.dumps({"state": state, "version": 2 if key == "impasto.draft" else 0})
             self.page.evaluate("([key, value]) => localStorage.setItem(key, value)", [key, value])
         self.page.goto(self.url)
         self.page.wait_for_selector("#prompt")
@@ -89,7 +82,7 @@ class Studio:
     def made(self) -> str:
         """Wait for the one picture of the job on the stage; returns its id."""
         self.page.wait_for_selector(".stage .work .actions")
-        image = self.page.locator(".work > .bare img")
+        image = self.page.locator(".work > .bare .hung")
         self.page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
         return str(image.get_attribute("src")).split("/")[3]
 

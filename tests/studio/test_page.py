@@ -14,7 +14,16 @@ import impasto
 
 PAGE = Path(impasto.__file__).parent / "studio" / "page"
 SOURCES = Path(__file__).parents[2] / "studio"
-ROOTS = ("index.html", "package-lock.json", "package.json", "public", "sources.ts", "src", "tsconfig.json", "vite.config.ts")
+ROOTS = (
+    "index.html",
+    "package-lock.json",
+    "package.json",
+    "public",
+    "sources.ts",
+    "src",
+    "tsconfig.json",
+    "vite.config.ts",
+)
 MOST_BYTES = 1_000_000
 
 
@@ -40,7 +49,11 @@ def test_building_it_again_gives_the_same_page(tmp_path: Path) -> None:
         pytest.skip("the page's tools are not installed: cd studio && npm ci")
     command = [npx, "vite", "build", "--outDir", str(tmp_path / "page"), "--logLevel", "error"]
     subprocess.run(command, cwd=SOURCES, check=True, timeout=300)
-    again = {path.relative_to(tmp_path / "page"): path.read_bytes() for path in (tmp_path / "page").rglob("*") if path.is_file()}
+    again = {
+        path.relative_to(tmp_path / "page"): path.read_bytes()
+        for path in (tmp_path / "page").rglob("*")
+        if path.is_file()
+    }
     assert again == {path.relative_to(PAGE): path.read_bytes() for path in PAGE.rglob("*") if path.is_file()}
 
 

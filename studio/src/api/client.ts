@@ -107,6 +107,7 @@ export const api = {
   tokens: (model: string, prompt: string, negative_prompt: string) =>
     send<{ prompt: Count; negative_prompt: Count }>('POST', '/api/tokens', { model, prompt, negative_prompt }),
   upload: (file: Blob, name = 'picture.png') => sendFile<Upload>('/api/uploads', 'file', file, name),
+  uploadFile: (upload: string) => `/api/uploads/${id(upload)}/file`,
   recall: (file: File) => sendFile<Recall>('/api/recall', 'file', file, file.name),
   recallPicture: (picture: string) => call<Recall>(`/api/pictures/${id(picture)}/recall`),
   make: (request: PictureRequest, key: string) =>
@@ -114,7 +115,7 @@ export const api = {
   grid: (request: PictureRequest, axes: Axis[], key: string) =>
     send<{ job: Job } | Job>('POST', '/api/grids', { request, axes }, { 'Idempotency-Key': key }).then(jobOf),
   jobs: (limit = 60) => call<{ jobs: Job[] }>(`/api/jobs?limit=${limit}`).then((found) => found.jobs),
-  cancel: (job: string) => send<unknown>('POST', `/api/jobs/${id(job)}/cancel`, {}),
+  cancel: (job: string) => send<{ job: Job } | Job>('POST', `/api/jobs/${id(job)}/cancel`, {}).then(jobOf),
   retry: (job: string) => send<{ job: Job } | Job>('POST', `/api/jobs/${id(job)}/retry`, {}).then(jobOf),
   move: (job: string, before: string | null) => send<unknown>('POST', `/api/jobs/${id(job)}/move`, { before }),
   pictures: (values: PictureQuery) => call<PicturePage>(`/api/pictures?${query(values)}`),

@@ -3,6 +3,8 @@ import type { Job, Picture } from './types'
 export interface Listener {
   job: (job: Job) => void
   picture: (picture: Picture) => void
+  /** A picture was deleted, here or elsewhere. */
+  removed: () => void
   /** The stream is open; what happened while it was not may have been missed. */
   open: () => void
   /** The stream broke; it is tried again by itself. */
@@ -26,6 +28,7 @@ export function follow(listener: Listener): () => void {
     })
     source.addEventListener('job', (event) => listener.job(JSON.parse((event as MessageEvent<string>).data) as Job))
     source.addEventListener('picture', (event) => listener.picture(JSON.parse((event as MessageEvent<string>).data) as Picture))
+    source.addEventListener('removed', () => listener.removed())
     source.addEventListener('error', broken)
   }
 

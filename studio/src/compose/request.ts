@@ -41,7 +41,7 @@ export function plainRequest(draft: Draft, model: Model): PictureRequest {
 }
 
 async function startId(start: StartPicture): Promise<string> {
-  if (start.picture) return start.picture
+  if (start.image) return start.image
   const file = start.kept ? await recallKept(start.kept) : undefined
   if (!file) throw new Problem('The start picture is no longer in this browser. Drop it here again.', 400, 'start_lost', 'start')
   return (await api.upload(file)).id

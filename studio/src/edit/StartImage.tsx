@@ -6,11 +6,11 @@ import { recallKept } from '../state/kept'
 /** The address of a start picture, wherever it is kept; undefined while it is looked for, null when it is gone. */
 export function useStartUrl(start: StartPicture | null): string | null | undefined {
   const [url, setUrl] = useState<string | null>()
-  const { picture = null, kept = null } = start ?? {}
+  const { url: served = null, kept = null } = start ?? {}
   useEffect(() => {
     let made: string | undefined
     let gone = false
-    if (picture) setUrl(`/api/pictures/${encodeURIComponent(picture)}/file`)
+    if (served) setUrl(served)
     else if (kept) {
       void recallKept(kept).then((file) => {
         if (gone) return
@@ -22,7 +22,7 @@ export function useStartUrl(start: StartPicture | null): string | null | undefin
       gone = true
       if (made) URL.revokeObjectURL(made)
     }
-  }, [picture, kept])
+  }, [served, kept])
   return url
 }
 

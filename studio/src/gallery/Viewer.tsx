@@ -3,6 +3,7 @@ import { useEffect } from 'react'
 import { Dialog, Heading, Modal, ModalOverlay } from 'react-aria-components'
 
 import { IconButton } from '../controls'
+import { Hung } from '../stage/Hung'
 import { allPictures, time, usePicture, usePictures } from '../state/server'
 import { show, usePlace } from '../state/view'
 import { when } from '../words'
@@ -42,7 +43,7 @@ export function Viewer() {
       <Modal className="viewer">
         <Dialog className="viewer-inside">
           <div className="hang">
-            {picture && <img src={picture.url} alt={picture.prompt} width={picture.width} height={picture.height} />}
+            {picture && <Hung src={picture.url} alt={picture.prompt} width={picture.width} height={picture.height} />}
             <IconButton className="turn back" label="The newer one" keys="←" isDisabled={!before} onPress={() => before && show(before)}><ArrowLeft aria-hidden /></IconButton>
             <IconButton className="turn on" label="The older one" keys="→" isDisabled={!after} onPress={() => after && show(after)}><ArrowRight aria-hidden /></IconButton>
           </div>

@@ -20,13 +20,22 @@ async function takeOver(recall: Recall, sameSeed: boolean): Promise<string[]> {
   show(null)
   goTo('make')
   setView({ full: true })
+  if (recall.request.start && !start) lost.push('The picture that it began with is not here any more.')
   return [...recall.warnings, ...lost]
 }
 
 /** The picture that a picture began with, where this server still has it. */
 async function startOf(start: StartRequest | undefined): Promise<StartPicture | null> {
-  const found = start && (await api.picture(start.image).catch(() => null))
-  return found ? { picture: found.id, kept: null, width: found.width, height: found.height, strength: start.strength } : null
+  if (!start) return null
+  const url = await api.picture(start.image).then((picture) => picture.url, () => api.uploadFile(start.image))
+  const size = await sizeOf(url)
+  return size && { image: start.image, url, kept: null, ...size, strength: start.strength }
+}
+
+async function sizeOf(url: string): Promise<{ width: number; height: number } | null> {
+  const image = new Image()
+  image.src = url
+  return image.decode().then(() => ({ width: image.naturalWidth, height: image.naturalHeight }), () => null)
 }
 
 async function again(picture: Picture, same: boolean, said: string): Promise<void> {
@@ -48,7 +57,7 @@ function fitted(width: number, height: number): [number, number] {
   return [down(width), down(height)]
 }
 
-function onCanvas(width: number, height: number, of: { picture: string | null; kept: string | null }): void {
+function onCanvas(width: number, height: number, of: Pick<StartPicture, 'image' | 'url' | 'kept'>): void {
   const [w, h] = fitted(width, height)
   setStart({ ...of, width: w, height: h, strength: 0.6 })
   setSetting('width', w)
@@ -61,14 +70,14 @@ function onCanvas(width: number, height: number, of: { picture: string | null; k
 /** Puts a picture on the canvas, to paint over it. */
 export function sendToEdit(picture: Picture): void {
   edit({ prompt: picture.prompt, negative: picture.negative_prompt })
-  onCanvas(picture.width, picture.height, { picture: picture.id, kept: null })
+  onCanvas(picture.width, picture.height, { image: picture.id, url: picture.url, kept: null })
 }
 
 /** Puts a file on the canvas; it is kept in this browser until it is replaced. */
 export async function fileToEdit(file: File): Promise<void> {
   try {
     const bitmap = await createImageBitmap(file)
-    onCanvas(bitmap.width, bitmap.height, { picture: null, kept: await keep(file) })
+    onCanvas(bitmap.width, bitmap.height, { image: null, url: null, kept: await keep(file) })
     bitmap.close()
   } catch {
     complain(new Error(`${file.name} is not a picture that this browser can show. Use PNG, JPEG or WebP.`), 'Not a picture')

@@ -10,12 +10,13 @@ import { Actions } from '../gallery/Actions'
 import { summary } from '../gallery/Recipe'
 import { Tile } from '../gallery/Tile'
 import { edit, useDraft } from '../state/draft'
-import { allPictures, asked, learn, pending, useLive, useModel, usePicture, usePictures, usePicturesOf } from '../state/server'
+import { allPictures, asked, learn, pending, useDefaults, useLive, useModel, usePicture, usePictures, usePicturesOf } from '../state/server'
 import { setView, show, useView } from '../state/view'
+import { Hung } from './Hung'
 import { Progress } from './Progress'
 
 export function cancel(job: Job): void {
-  api.cancel(job.id).then(() => learn({ ...job, state: job.state === 'queued' ? 'cancelled' : job.state }), complain)
+  api.cancel(job.id).then(learn, complain)
 }
 
 export function retry(job: Job): void {
@@ -37,7 +38,7 @@ function Single({ id }: { id: string }) {
   return (
     <figure className="work">
       <button type="button" className="bare" onClick={() => show(picture.id)} aria-label="Look at it closely">
-        <img src={picture.url} alt={picture.prompt} width={picture.width} height={picture.height} />
+        <Hung src={picture.url} alt={picture.prompt} width={picture.width} height={picture.height} />
       </button>
       <figcaption>
         <p className="title">{picture.prompt || 'Untitled'}</p>
@@ -78,14 +79,11 @@ function Several({ job }: { job: Job }) {
 }
 
 function Underway({ job }: { job: Job }) {
-  const { width = 1, height = 1, prompt } = asked(job)
+  const defaults = useDefaults()
+  const { width = defaults.width, height = defaults.height, prompt } = asked(job)
   return (
     <figure className="work underway">
-      {job.preview ? (
-        <img src={job.preview} alt="How far it is" style={{ aspectRatio: `${width} / ${height}` }} />
-      ) : (
-        <div className="bare-canvas" style={{ aspectRatio: `${width} / ${height}` }} />
-      )}
+      <Hung src={job.preview} alt="How far it is" width={width} height={height} />
       <figcaption>
         <p className="title">{prompt}</p>
         <Progress job={job} />

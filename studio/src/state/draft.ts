@@ -5,9 +5,10 @@ import type { ExtensionRequest, HiresRequest, Settings } from '../api/types'
 import type { Stroke } from '../edit/mask'
 
 export interface StartPicture {
-  /** Id of a picture of the server's; null when it was dropped here and is kept in this browser. */
-  picture: string | null
-  /** Key under which this browser keeps it. */
+  /** Id of a picture or an upload that the server has, and where it is; null when this browser keeps it. */
+  image: string | null
+  url: string | null
+  /** Key under which this browser keeps it; null when the server has it. */
   kept: string | null
   width: number
   height: number
@@ -83,7 +84,7 @@ export const EMPTY: Draft = {
 export const useDraft = create<Draft>()(
   persist(() => EMPTY, {
     name: 'impasto.draft',
-    version: 1,
+    version: 2,
     merge: (kept, fresh) => ({ ...fresh, ...(kept as Partial<Draft>) }),
   }),
 )

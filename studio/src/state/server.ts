@@ -26,24 +26,43 @@ interface Live {
 /** What the server says is going on, kept up by its events. */
 export const useLive = create<Live>(() => ({ jobs: {}, connection: 'opening' }))
 
-export function learn(...jobs: Job[]): void {
+function put(...jobs: Job[]): void {
   useLive.setState(({ jobs: known }) => ({ jobs: { ...known, ...Object.fromEntries(jobs.map((job) => [job.id, job])) } }))
+}
+
+const RANK = { queued: 0, running: 1, done: 2, failed: 2, cancelled: 2 }
+
+/** Takes note of a job as the answer to a request has it; the events may have been quicker, and know it better. */
+export function learn(...jobs: Job[]): void {
+  const known = useLive.getState().jobs
+  put(...jobs.filter((job) => RANK[job.state] >= RANK[known[job.id]?.state ?? 'queued']))
+}
+
+/** Fetches the latest jobs, but for those of which an event comes in the meantime. */
+async function catchUp(heard: Set<string>): Promise<void> {
+  heard.clear()
+  const jobs = await api.jobs().catch(() => [])
+  put(...jobs.filter((job) => !heard.has(job.id)))
 }
 
 /** Follows the server for as long as the page is open. */
 export function useServer(): void {
   useEffect(() => {
-    const catchUp = () => void api.jobs().then((jobs) => useLive.setState({ jobs: Object.fromEntries(jobs.map((job) => [job.id, job])) }), () => {})
+    const heard = new Set<string>()
     return follow({
-      job: (job) => learn(job),
+      job: (job) => {
+        heard.add(job.id)
+        put(job)
+      },
       picture: (picture) => {
         queries.setQueryData(['picture', picture.id], picture)
         void queries.invalidateQueries({ queryKey: ['pictures'] })
       },
+      removed: () => void queries.invalidateQueries({ queryKey: ['pictures'] }),
       open: () => {
         const before = useLive.getState().connection
         useLive.setState({ connection: 'open' })
-        catchUp()
+        void catchUp(heard)
         if (before === 'away') void queries.invalidateQueries()
       },
       away: () => useLive.setState({ connection: 'away' }),
