@@ -9,8 +9,11 @@ import pytest
 from PIL import Image
 
 from impasto.cli import main
-from impasto.cli.grid import axis
+from impasto.cli.grid import Base, axis
+from impasto.errors import InvalidInput
 from impasto.pictures import png
+from impasto.pipeline import Model
+from impasto.recipe import Recipe
 from impasto.weights.checkpoint import About, Settings
 from impasto.weights.load import save_folder
 from tests.weights import tiny
@@ -36,6 +39,8 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         ("guidance=2:8:4", ("guidance", [2.0, 4.0, 6.0, 8.0])),
         ("negative-prompt=red, blue", ("negative_prompt", ["red", "blue"])),
         ("sampler=euler", ("sampler", ["euler"])),
+        ("adapter:in-k=0,0.5", ("adapter:in-k", [0.0, 0.5])),
+        ("replace=fox,owl", ("replace", ["fox", "owl"])),
     ],
 )
 def test_axes(text: str, wanted: tuple[str, list[Any]]) -> None:
@@ -75,3 +80,27 @@ def test_bad_axes(folder: str, capsys: pytest.CaptureFixture[str], words: list[s
     assert main(["grid", "a fox", "--model", folder, *words]) == 2
     assert message in capsys.readouterr().err
     assert list(Path().iterdir()) == []
+
+
+def test_axes_inside_a_recipe() -> None:
+    model = Model(tiny.networks(), About(name="tiny", settings=Settings(steps=1)))
+    hires = {"width": 96, "height": 96, "strength": 0.5}
+    base = Base(model, "a fox", {"hires": hires, "start": {"image": "sha256:" + "1" * 64, "strength": 0.5}}, (64, 64))
+
+    def varied(text: str) -> Recipe:
+        name, values = axis(text)
+        return base.varied([((name, values), values[-1])])
+
+    assert varied("strength=0.2,0.7").start.strength == 0.7  # type: ignore[union-attr]
+    assert varied("hires_strength=0.3").hires.strength == 0.3  # type: ignore[union-attr]
+    larger = varied("hires=2x").hires
+    assert larger is not None
+    assert (larger.width, larger.height, larger.strength) == (128, 128, 0.5)
+    assert varied("clip-skip=1,2").clip_skip == 2
+    assert varied("replace=fox,owl").prompt == "a owl"
+    assert varied("eta=0.5").sampler_options.eta == 0.5  # type: ignore[union-attr]
+    assert len({varied(f"steps={n}").seed for n in (1, 2, 3)}) == 1
+    with pytest.raises(InvalidInput, match="no 'cat' to replace"):
+        varied("replace=cat,owl")
+    with pytest.raises(InvalidInput, match="needs --variation-seed"):
+        varied("variation_strength=0.5")

@@ -292,3 +292,22 @@ def test_ddim_against_diffusers(spacing: str, eta: float, steps: int) -> None:
         out = network(x_t, t.float().expand(2), CONTEXT)
         x_t = scheduler.step(out, t, x_t, eta=eta, variance_noise=noise).prev_sample
         assert (step.x / (step.sigma**2 + 1) ** 0.5 - x_t).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["euler", "heun", "dpm_2"])
+def test_going_back_up_before_each_step(k_diffusion: SimpleNamespace, name: str) -> None:
+    sigmas = SIGMAS["karras"](SCHEDULE, 6)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)  # k-diffusion draws this noise from torch's own generator
+        theirs = getattr(k_diffusion.sampling, f"sample_{name}")(
+            denoise, start(sigmas[0]), sigmas, disable=True, s_churn=2.0, s_tmin=0.0, s_tmax=99.0, s_noise=1.1
+        )
+        torch.manual_seed(3)
+        options = {"s_churn": 2.0, "s_tmax": 99.0, "s_noise": 1.1}
+        *_, last = SAMPLERS[name](
+            denoise, start(sigmas[0]), sigmas, lambda *_: torch.randn_like(start(sigmas[0])), **options
+        )
+    assert (last.x - theirs).abs().max() <= TOLERANCE
+    *_, without = SAMPLERS[name](denoise, start(sigmas[0]), sigmas, replay(3, theirs), s_churn=2.0, s_tmin=99.0)
+    *_, plain = SAMPLERS[name](denoise, start(sigmas[0]), sigmas, replay(3, theirs))
+    assert torch.equal(without.x, plain.x)

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-import impasto
+from impasto.cli.choices import Detail, Further, Loading, Look, Output, Parts, Source, merged, told
 from impasto.errors import InvalidInput
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from impasto.pictures.infotext import Infotext
     from impasto.pictures.origin import Commitment
     from impasto.pipeline import Model, Picture
     from impasto.pipeline import Progress as Step
@@ -27,46 +28,6 @@ if TYPE_CHECKING:
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 """By which a file is told from a folder; those of `pictures.formats`."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Painting:
-    """How to paint within a mask.
-
-    Attributes:
-        mask_invert: paint where the mask is black instead.
-        mask_blur: radius in pixels of the passage from old to new.
-        mask_content: what the masked part begins as.
-        mask_area: work on the whole picture, or on the masked part alone at full size.
-        mask_padding: pixels around the masked part that are worked on with it.
-    """
-
-    mask_invert: bool = False
-    mask_blur: float = 4.0
-    mask_content: Literal["original", "fill", "noise", "nothing"] = "original"
-    mask_area: Literal["whole", "masked"] = "whole"
-    mask_padding: int = 32
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class SecondPass:
-    """How to make a picture once more, larger.
-
-    Attributes:
-        hires_upscaler: how it gets there.
-        hires_strength: how much of the first pass to give up, above 0 and up to 1.
-        hires_steps: of the second pass; left out, as many as the first.
-        hires_sampler: of the second pass; left out, that of the first.
-        hires_schedule: of the second pass; left out, that of the first.
-    """
-
-    hires_upscaler: Literal["latent", "latent-nearest", "latent-bicubic", "lanczos"] = "latent"
-    hires_strength: float = 0.7
-    hires_steps: int | None = None
-    hires_sampler: str | None = None
-    hires_schedule: str | None = None
 
 
 @Parameter(name="*")
@@ -86,39 +47,39 @@ class Answering:
     unverified: bool = False
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Saving:
+    """Where pictures go.
+
+    Attributes:
+        output: a folder for the pictures, or the name of a PNG, JPEG or WebP file.
+        format: of the files; left out, that of the output's name, or png. WebP keeps every pixel too, JPEG does not.
+        metadata: what a file tells: "full", its whole recipe; "private", a seal of it, whose opening is kept in a file
+            beside it for you to show when you want to; "none", nothing.
+        preview: a PNG file that shows the picture as it forms, written anew after every step.
+    """
+
+    output: Output = Path()
+    format: Literal["png", "jpg", "webp"] | None = None
+    metadata: Literal["full", "private", "none"] = "full"
+    preview: Path | None = None
+
+
 def generate(
-    prompt: str,
+    prompt: str | None = None,
     *,
-    negative_prompt: str | None = None,
     count: Annotated[int, Parameter(alias="-n")] = 1,
-    seed: int | None = None,
-    size: str | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    sampler: str | None = None,
-    schedule: str | None = None,
-    image: Path | None = None,
-    strength: float | None = None,
-    mask: Path | None = None,
-    paint: Painting | None = None,
-    outpaint: str | None = None,
-    hires: str | None = None,
-    second: SecondPass | None = None,
-    variation_seed: int | None = None,
-    variation_strength: float | None = None,
-    seamless: Literal["x", "y", "xy"] | None = None,
-    vae_tile: int | None = None,
-    noise: Literal["image", "a1111-cpu", "a1111-nv"] | None = None,
-    model: str = "glyph",
-    output: Annotated[Path, Parameter(alias="-o")] = Path(),
-    format: Literal["png", "jpg", "webp"] | None = None,  # noqa: A002 (what people type)
-    metadata: Literal["full", "private", "none"] = "full",
+    look: Look | None = None,
+    source: Source | None = None,
+    further: Further | None = None,
+    detail: Detail | None = None,
+    from_infotext: Path | None = None,
+    loading: Loading | None = None,
+    parts: Parts | None = None,
+    saving: Saving | None = None,
     answers: Answering | None = None,
     batch: int = 1,
-    device: str = "auto",
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
 ) -> None:
     """Make pictures from a prompt.
 
@@ -127,81 +88,87 @@ def generate(
 
     Args:
         prompt: what the pictures are to show.
-        negative_prompt: what to keep away from.
         count: how many pictures; each has the seed of the one before plus 1.
-        seed: of the first picture; left out, it is drawn at random.
-        size: of the pictures in pixels: "128", or "128x192" for width and height.
-        width: in pixels.
-        height: in pixels.
-        steps: more take longer and draw finer.
-        guidance: how strictly to follow the prompt; 1 is as trained.
-        sampler: how the noise comes off, for example euler or dpmpp_2m.
-        schedule: how the noise levels are spaced, for example karras.
-        image: a picture to begin with.
-        strength: how much of that picture to give up, above 0 and up to 1; left out, 0.75.
-        mask: a picture that is white where to paint; the rest of the image stays.
-        paint: how to paint within the mask.
-        outpaint: pixels to add around the image, for example "left=64,bottom=128"; each a multiple of 8.
-        hires: make the picture once more, larger: "2x", or "768x1024" for width and height.
-        second: how to make it once more.
-        variation_seed: another seed, to vary the picture of the first one a little.
-        variation_strength: how far to go from one seed to the other, 0 to 1; left out, 0.1.
-        seamless: make the picture's ends meet along an axis: x, y or xy.
-        vae_tile: side in pixels of the tiles that large pictures are decoded in, which takes less memory; 512 is usual.
-        noise: where noise comes from, to repeat a seed found elsewhere: "a1111-nv" is what A1111 draws on a GPU.
-        model: name of a model, or its folder.
-        output: a folder for the pictures, or the name of a PNG, JPEG or WebP file.
-        format: of the files; left out, that of the output's name, or png. WebP keeps every pixel too, JPEG does not.
-        metadata: what a file tells: "full", its whole recipe; "private", a seal of it, whose opening is kept in a file
-            beside it for you to show when you want to; "none", nothing.
+        look: what every picture has.
+        source: what to begin with.
+        further: what is done besides.
+        detail: how exactly.
+        from_infotext: a text as A1111 writes it ("Steps: 20, Sampler: ..."), in a file or a picture, to make its
+            picture; what you say besides counts more.
+        loading: which model.
+        parts: what the model is loaded with.
+        saving: where to.
         answers: what the files are to answer for.
         batch: how many pictures to make at a time; more are faster in all, and may change a pixel by 1/255.
-        device: cpu, cuda, mps, or auto for the best there is.
-        dtype: number format of the networks; left out, float32 on the CPU, and as in the files elsewhere.
     """
-    width, height = _sides(size, width, height)
-    names = _Names(output, prompt, format, metadata, alone=count == 1)
-    wanted = _Sources(image, strength, mask, paint or Painting(), outpaint)
-    answers = answers or Answering()
-    if answers.soft_binding and metadata != "full":
-        raise InvalidInput(f"--soft-binding marks a picture with its recipe, which --metadata {metadata} keeps back.")
+    look, source, further, detail = look or Look(), source or Source(), further or Further(), detail or Detail()
+    loading, parts, saving, answers = loading or Loading(), parts or Parts(), saving or Saving(), answers or Answering()
+    found = told(from_infotext) if from_infotext else None
+    prompt = _prompt(prompt, found)
+    names = _Names(saving.output, prompt, saving.format, saving.metadata, alone=count == 1)
+    if answers.soft_binding and saving.metadata != "full":
+        raise InvalidInput(
+            f"--soft-binding marks a picture with its recipe, which --metadata {saving.metadata} keeps back."
+        )
+    sides, images = look.sides, source.images()
+    own = [look.choices(), detail.choices(), source.choices(images)]
     console = Console(stderr=True)
-    with console.status(f"Loading {model} ..."):
-        loaded = load(model, device, dtype, verify=not answers.unverified)
-    recipes = loaded.recipes(
-        prompt,
-        count,
-        negative_prompt=negative_prompt,
-        seed=seed,
-        width=width,
-        height=height,
-        steps=steps,
-        guidance=guidance,
-        sampler=sampler,
-        schedule=schedule,
-        seamless=seamless,
-        vae_tile=vae_tile,
-        noise=noise,
-        variation=_variation(variation_seed, variation_strength),
-        hires=_second(loaded, hires, second, (width, height)),
-        soft_binding="gaussian-shading/1" if answers.soft_binding else None,
-        **wanted.choices,
+    with console.status(f"Loading {loading.model} ..."):
+        loaded = loading.load(parts, verify=not answers.unverified)
+    chosen = merged(
+        _from_text(found, look, images) if found else {},
+        *own,
+        further.choices(loaded, sides),
+        parts.choices(),
+        {"soft_binding": "gaussian-shading/1" if answers.soft_binding else None},
     )
+    recipes = loaded.recipes(prompt, count, **chosen)
     pictures = []
-    for picture in made(loaded, recipes, batch, wanted.images, console):
+    for picture in made(loaded, recipes, batch, images, console, saving.preview):
         pictures.append(picture)
-        path = names.of(str(picture.recipe.seed))
-        commitment = picture.save(path, metadata)
+        path = names.of(_ending(picture.recipe))
+        commitment = picture.save(path, saving.metadata)
         if answers.credentials:
-            sign(path, picture, loaded, [image] if image else [])
+            sign(path, picture, loaded, source.files[:1])
         print(path)
         if commitment:
             print(keep(commitment, path))
+    if found:
+        _warn(found, pictures[0], console)
     if count > 1:
-        sheet = _save_sheet(pictures, names.sheet(), told=metadata == "full")
+        sheet = _save_sheet(pictures, names.sheet(), told=saving.metadata == "full")
         if answers.credentials:
             sign_sheet(sheet, pictures[0].recipe)
         print(sheet)
+
+
+def _prompt(prompt: str | None, found: Infotext | None) -> str:
+    if prompt is None and found is None:
+        raise InvalidInput('What is the picture to show? Give a prompt, as in: impasto generate "a red fox"')
+    return found.prompt if prompt is None and found else prompt or ""
+
+
+def _from_text(found: Infotext, look: Look, images: Sequence[Image]) -> dict[str, Any]:
+    """Return what the text says, without what it says of its own sampler where another is asked for."""
+    from impasto.pipeline.reproduction import chosen
+
+    about = ("sampler_options", "discard_penultimate", "first_noise") if look.sampler else ()
+    return {key: value for key, value in chosen(found, images).items() if key not in about}
+
+
+def _warn(found: Infotext, picture: Picture, console: Console) -> None:
+    """Say what of an infotext was not followed."""
+    from impasto.pictures.infotext import beyond
+    from impasto.pipeline.reproduction import other_files
+
+    unmet = [f"the text's {key} is not followed here" for key in beyond(found)]
+    for line in (*unmet, *other_files(found, picture)):
+        console.print(f"Warning: {line}", style="yellow", highlight=False)
+
+
+def _ending(recipe: Recipe) -> str:
+    """Return what tells the file of a picture from those made with it."""
+    return f"{recipe.seed}-{recipe.draw.row + 1}" if recipe.draw else str(recipe.seed)
 
 
 def sign(path: Path, picture: Picture, model: Model, sources: Sequence[Path] = ()) -> None:
@@ -220,83 +187,9 @@ def sign_sheet(path: Path, recipe: Recipe) -> None:
     credentials.sign(path, credentials.Made(open_image(path), recipe, edited=False))
 
 
-def load(model: str, device: str, dtype: str | None, *, verify: bool = True) -> Model:
+def load(model: str, device: str, dtype: str | None, *, verify: bool = True, parts: Parts | None = None) -> Model:
     """Load a model as the words `--model`, `--device` and `--dtype` say; for the commands that make pictures."""
-    from impasto.pipeline import DTYPES  # torch comes in here, after the words were found to be in order
-
-    return impasto.load(model, device=device, dtype=DTYPES[dtype] if dtype else None, verify=verify)
-
-
-def _sides(size: str | None, width: int | None, height: int | None) -> tuple[int | None, int | None]:
-    if size is None:
-        return width, height
-    if width is not None or height is not None:
-        raise InvalidInput("Give either --size, or --width and --height.")
-    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", size)  # noqa: RUF001 (people type either)
-    if not match:
-        raise InvalidInput(f"--size {size!r} is not a size. Write 128, or 128x192 for width and height.")
-    return int(match[1]), int(match[2] or match[1])
-
-
-class _Sources:
-    """The pictures that a person gave, and what a recipe says of them."""
-
-    def __init__(
-        self, image: Path | None, strength: float | None, mask: Path | None, paint: Painting, outpaint: str | None
-    ) -> None:
-        self.images: list[Image] = []
-        self.choices: dict[str, Any] = {}
-        if image is None:
-            if strength is not None or mask or outpaint:
-                raise InvalidInput("--strength, --mask and --outpaint are about a picture. Give it with --image.")
-            return
-        self.choices["start"] = {"image": self._digest(image), "strength": 0.75 if strength is None else strength}
-        if outpaint:
-            self.choices["extension"] = _margins(outpaint)
-        if mask or outpaint:
-            names = ("invert", "blur", "content", "area", "padding")
-            self.choices["mask"] = {name: getattr(paint, f"mask_{name}") for name in names}
-            self.choices["mask"]["image"] = self._digest(mask) if mask else None
-
-    def _digest(self, path: Path) -> str:
-        from impasto.pictures.formats import open_image
-        from impasto.pictures.origin import pixels_digest
-
-        self.images.append(open_image(path))
-        return pixels_digest(self.images[-1])
-
-
-def _margins(text: str) -> dict[str, int]:
-    sides = dict(re.findall(r"(left|top|right|bottom)=(\d+)", text))
-    if ",".join(f"{side}={pixels}" for side, pixels in sides.items()) != text.replace(" ", ""):
-        raise InvalidInput(f"--outpaint {text!r} is not understood. Write for example left=64,bottom=128.")
-    return {side: int(pixels) for side, pixels in sides.items()}
-
-
-def _variation(seed: int | None, strength: float | None) -> dict[str, Any] | None:
-    if seed is None:
-        if strength is not None:
-            raise InvalidInput("--variation-strength needs --variation-seed, the seed to go to.")
-        return None
-    return {"seed": seed, "strength": 0.1 if strength is None else strength}
-
-
-def _second(
-    model: Model, hires: str | None, second: SecondPass | None, size: tuple[int | None, int | None]
-) -> dict[str, Any] | None:
-    if hires is None:
-        return None
-    if match := re.fullmatch(r"(\d+(?:\.\d+)?)x", hires):
-        factor = model.spec.vae.factor
-        first = (side or model.spec.resolution for side in size)
-        width, height = (int(side * float(match[1])) // factor * factor for side in first)
-    elif match := re.fullmatch(r"(\d+)x(\d+)", hires):
-        width, height = int(match[1]), int(match[2])
-    else:
-        raise InvalidInput(f"--hires {hires!r} is not a size. Write 2x, or 768x1024 for width and height.")
-    names = ("upscaler", "strength", "steps", "sampler", "schedule")
-    said = second or SecondPass()
-    return {"width": width, "height": height, **{name: getattr(said, f"hires_{name}") for name in names}}
+    return Loading(model, device, dtype).load(parts or Parts(), verify=verify)  # type: ignore[arg-type]  # a recipe's
 
 
 class _SecondsPerStep(ProgressColumn):
@@ -308,9 +201,14 @@ class _SecondsPerStep(ProgressColumn):
 
 
 def made(
-    model: Model, recipes: Sequence[Recipe], batch: int, sources: Sequence[Image], console: Console
+    model: Model,
+    recipes: Sequence[Recipe],
+    batch: int,
+    sources: Sequence[Image],
+    console: Console,
+    preview: Path | None = None,
 ) -> Iterator[Picture]:
-    """Make the pictures of `recipes`, and show how far that is."""
+    """Make the pictures of `recipes`, and show how far that is; in the PNG file `preview` too, where one is named."""
     from impasto.pipeline import batches
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _SecondsPerStep())
@@ -322,7 +220,23 @@ def made(
         for number, part in enumerate(parts):
             for step in _aloud(model.make(part, sources=sources), console):
                 progress.update(task, completed=number * step.steps + step.step, total=step.steps * len(parts))
+                if preview:
+                    _show(model.preview(step.x0), preview)
                 yield from step.made
+
+
+def _show(small: Sequence[Image], path: Path) -> None:
+    """Write the pictures as they are by now side by side to `path`, each latent as a block of four by four pixels."""
+    from PIL import Image
+
+    from impasto.files import written_whole
+
+    width, height = small[0].size
+    sheet = Image.new("RGB", (width * len(small), height))
+    for number, picture in enumerate(small):
+        sheet.paste(picture, (number * width, 0))
+    with written_whole(path) as temporary:
+        sheet.resize((sheet.width * 4, sheet.height * 4), Image.Resampling.NEAREST).save(temporary, "PNG")
 
 
 def _aloud(steps: Iterator[Step], console: Console) -> Iterator[Step]:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
 from rich.console import Console
 
-from impasto.cli.generate import free, load, made, sign, sign_sheet, slug
+from impasto.cli.choices import Choices, Detail, Further, Loading, Look, Output, Parts, Source, merged
+from impasto.cli.generate import free, made, sign, sign_sheet, slug
 from impasto.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -32,8 +32,33 @@ AXES: dict[str, type] = {
     "noise": str,
     "seamless": str,
     "prompt": str,
+    "replace": str,
+    "strength": float,
+    "clip_skip": int,
+    "emphasis": str,
+    "guidance_rescale": float,
+    "eta": float,
+    "variation_strength": float,
+    "hires": str,
+    "hires_strength": float,
+    "hires_steps": int,
+    "hires_upscaler": str,
 }
-"""What an axis may be, and what its values are. Values of `prompt` take the place of {} in the prompt."""
+"""What an axis may be, and what its values are. Values of `prompt` take the place of {} in the prompt; those of
+`replace`, the first one too, take the place of the first one."""
+
+ADAPTER = "adapter:"
+"""Before the name of an adapter: an axis of its weights."""
+
+INSIDE = {
+    "strength": ("start", "strength"),
+    "eta": ("sampler_options", "eta"),
+    "variation_strength": ("variation", "strength"),
+    "hires_strength": ("hires", "strength"),
+    "hires_steps": ("hires", "steps"),
+    "hires_upscaler": ("hires", "upscaler"),
+}
+"""Where in a recipe an axis is, when it is not a field of its own."""
 
 MOST = 1000
 Axis = tuple[str, list[Any]]
@@ -45,44 +70,50 @@ def grid(
     x: str,
     y: str | None = None,
     z: str | None = None,
-    seed: int | None = None,
-    steps: int | None = None,
-    model: str = "glyph",
-    output: Annotated[Path, Parameter(alias="-o")] = Path(),
+    look: Look | None = None,
+    source: Source | None = None,
+    further: Further | None = None,
+    detail: Detail | None = None,
+    loading: Loading | None = None,
+    parts: Parts | None = None,
+    output: Output = Path(),
     separate: bool = False,
-    device: str = "auto",
 ) -> None:
     """Make a sheet of one prompt under all combinations of some settings, with labelled axes.
 
     An axis is a setting and its values: "steps=10,20,30", "guidance=2:8:4" for 4 values from 2 to 8,
-    "sampler=euler,heun", "seed=1:4" for 1, 2, 3, 4. On "prompt=fox,owl" each value takes the place of {} in the prompt.
-    All pictures have the same seed unless it is an axis.
+    "sampler=euler,heun", "seed=1:4" for 1, 2, 3, 4. On "prompt=fox,owl" each value takes the place of {} in the prompt,
+    on "replace=fox,owl,ship" of the word fox, and "adapter:ink=0,0.5,1" are weights of an adapter. All pictures have
+    the same seed unless it is an axis.
 
     Args:
         prompt: what the pictures are to show.
         x: the setting that changes from left to right.
         y: the setting that changes from top to bottom.
         z: the setting that changes from sheet to sheet.
-        seed: of all pictures; left out, it is drawn at random.
-        steps: of all pictures.
-        model: name of a model, or its folder.
+        look: what every picture has.
+        source: what to begin with.
+        further: what is done besides.
+        detail: how exactly.
+        loading: which model.
+        parts: what the model is loaded with.
         output: a folder for the sheets, or the name of a PNG file.
         separate: also save each picture, with its recipe.
-        device: cpu, cuda, mps, or auto for the best there is.
     """
+    look, source, further, detail = look or Look(), source or Source(), further or Further(), detail or Detail()
+    loading, parts = loading or Loading(), parts or Parts()
     across, down, deep = (axis(text) if text else ("", [None]) for text in (x, y, z))
     _check(across, down, deep)
+    sides, images = look.sides, source.images()
+    own = [look.choices(), detail.choices(), source.choices(images)]
     console = Console(stderr=True)
-    with console.status(f"Loading {model} ..."):
-        loaded = load(model, device, None)
-    base = loaded.recipe(prompt, seed=seed, steps=steps)
-    recipes = [
-        _varied(loaded, base, {across[0]: a, down[0]: b, deep[0]: c})
-        for c, b, a in product(deep[1], down[1], across[1])
-    ]
+    with console.status(f"Loading {loading.model} ..."):
+        loaded = loading.load(parts)
+    base = Base(loaded, prompt, merged(*own, further.choices(loaded, sides), parts.choices()), sides)
+    recipes = [base.varied([(across, a), (down, b), (deep, c)]) for c, b, a in product(deep[1], down[1], across[1])]
     for recipe in recipes:
-        loaded.steps(recipe)  # nothing is made before everything is known to be in order
-    pictures = list(made(loaded, recipes, 1, (), console))
+        loaded.steps(recipe, sources=images)  # nothing is made before everything is known to be in order
+    pictures = list(made(loaded, recipes, 1, images, console))
     per_sheet = len(across[1]) * len(down[1])
     named = output.suffix.lower() == ".png"
     path = output if named else output / f"{slug(prompt)}-grid.png"
@@ -95,7 +126,7 @@ def grid(
     for picture in pictures if separate else ():
         single = free(path.with_name(f"{path.stem}-{picture.recipe.seed}.png"))
         picture.save(single)
-        sign(single, picture, loaded)
+        sign(single, picture, loaded, source.files[:1])
         print(single)
 
 
@@ -107,12 +138,12 @@ def axis(text: str) -> Axis:
         NotFound: no such setting; lists those there are.
     """
     name, equals, values = text.partition("=")
-    name = name.strip().replace("-", "_")
+    name = name.strip() if name.strip().startswith(ADAPTER) else name.strip().replace("-", "_")
     if not equals or not values.strip():
         raise InvalidInput(f"The axis {text!r} is not understood. Write a setting and its values: steps=10,20,30.")
-    if name not in AXES:
-        raise NotFound.among("axis", name, AXES)
-    kind = AXES[name]
+    if name not in AXES and not name.startswith(ADAPTER):
+        raise NotFound.among("axis", name, [*AXES, f"{ADAPTER}NAME"])
+    kind = AXES.get(name, float)
     if kind is not str and (match := re.fullmatch(r"\s*([\d.]+):([\d.]+)(?::(\d+))?\s*", values)):
         return name, _range(float(match[1]), float(match[2]), match[3], kind)
     try:
@@ -140,13 +171,55 @@ def _check(*axes: Axis) -> None:
         raise InvalidInput(f"That would be {count} pictures; {MOST} are the most. Give fewer values.")
 
 
-def _varied(model: Model, base: Recipe, changes: dict[str, Any]) -> Recipe:
-    given = {key: value for key, value in changes.items() if key and key != "prompt"}
-    plain = {key: value for key, value in base.plain().items() if key not in ("format", "prompt")}
-    prompt = base.prompt
-    if word := changes.get("prompt"):
-        prompt = word if "{}" not in prompt else prompt.replace("{}", word)
-    return model.recipe(prompt, **{**plain, **given})
+class Base:
+    """What all pictures of a grid have in common.
+
+    Args:
+        model: that makes them.
+        prompt: of all.
+        choices: of the recipes of all; where there is no seed, one is drawn.
+        sides: width and height of the first pass, as far as they were said.
+    """
+
+    def __init__(self, model: Model, prompt: str, choices: Choices, sides: tuple[int | None, int | None]) -> None:
+        self._model, self._prompt, self._sides = model, prompt, sides
+        self._choices = {"seed": model.recipe("").seed, **choices}
+
+    def varied(self, changes: Sequence[tuple[Axis, Any]]) -> Recipe:
+        """Return the recipe that has these values on these axes."""
+        prompt, choices = self._prompt, dict(self._choices)
+        for (name, values), value in changes:
+            if name == "prompt":
+                prompt = str(value) if "{}" not in prompt else prompt.replace("{}", str(value))
+            elif name == "replace":
+                prompt = _replaced(prompt, str(values[0]), str(value))
+            elif name:
+                self._change(choices, name, value)
+        return self._model.recipe(prompt, **choices)
+
+    def _change(self, choices: Choices, name: str, value: Any) -> None:
+        if name.startswith(ADAPTER):
+            adapter = name.removeprefix(ADAPTER)
+            others = [use for use in choices.get("adapters", []) if use["name"] != adapter]
+            choices["adapters"] = [*others, {"name": adapter, "weight": value}]
+        elif name == "hires":
+            second = Further(hires=value).choices(self._model, self._sides)["hires"] or {}
+            kept = {key: its for key, its in (choices.get("hires") or second).items() if key not in ("width", "height")}
+            choices["hires"] = {**kept, "width": second["width"], "height": second["height"]}
+        elif name in INSIDE:
+            whole, part = INSIDE[name]
+            if whole not in choices and whole != "sampler_options":
+                option = {"start": "--image", "hires": "--hires", "variation": "--variation-seed"}[whole]
+                raise InvalidInput(f"An axis of {name} needs {option}.")
+            choices[whole] = {**choices.get(whole, {}), part: value}
+        else:
+            choices[name] = value
+
+
+def _replaced(prompt: str, searched: str, value: str) -> str:
+    if searched not in prompt:
+        raise InvalidInput(f"The prompt {prompt!r:.60} has no {searched!r} to replace, which the axis begins with.")
+    return prompt.replace(searched, value)
 
 
 def _save(pictures: Sequence[Picture], across: Axis, down: Axis, title: str, path: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from impasto.cli.choices import Parts
 from impasto.cli.generate import load
 from impasto.errors import InvalidRecipe
 
@@ -22,6 +23,7 @@ def reproduce(
     model: str | None = None,
     recipe: Path | None = None,
     image: list[Path] | None = None,
+    parts: Parts | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     device: str = "cpu",
 ) -> int:
@@ -36,6 +38,7 @@ def reproduce(
         model: name of a model, or its folder; left out, the one that the picture names.
         recipe: the file that was kept beside a picture made with "--metadata private".
         image: a picture or mask that it was made from; repeat the option for several.
+        parts: what the model is loaded with.
         output: where to save the picture as it came out now.
         device: cpu, cuda, mps, or auto for the best there is.
     """
@@ -54,7 +57,7 @@ def reproduce(
 
     console = Console(stderr=True)
     with console.status(f"Reproducing {picture} ..."):
-        loaded = load(name, device, said.recipe.dtype if said.recipe else None)
+        loaded = load(name, device, said.recipe.dtype if said.recipe else None, parts=parts)
         made = again(said, loaded, [open_image(path) for path in image or ()])
     if output:
         made.save(output)
