@@ -13,7 +13,7 @@ from impasto.server.models import Shelf
 from impasto.server.pictures import Library
 from impasto.server.requests import Desk
 from impasto.server.settings import Limits
-from tests.server.running import Running, model_folder, running
+from tests.server.running import TOKEN, Running, model_folder, running
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server with two models, the first of which makes pictures of 64 px in 2 steps unless asked otherwise."""
     folder = tmp_path_factory.mktemp("house")
     with running(folder, models=(model_folder(folder), model_folder(folder, "other"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server whose callers have to know `TOKEN`."""
+    with running(tmp_path_factory.mktemp("guarded"), token=TOKEN) as server:
         yield server
 
 

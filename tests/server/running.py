@@ -21,6 +21,7 @@ from impasto.weights.load import save_folder
 from tests.weights import tiny
 
 PATIENCE = 60.0
+TOKEN = "a-token-of-some-length"
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
 from impasto.server import mcp
 from impasto.server.mcp import Own, Place, fixed, mcp_server, over
 from impasto.server.settings import Settings
-from tests.server.running import Running, model_folder, running
+from tests.server.running import PATIENCE, TOKEN, Running, model_folder
 
 PICTURE = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
 
@@ -77,7 +79,7 @@ def test_a_picture_is_made_shown_found_and_recalled(server: Running, tmp_path: P
         steps.append(done)
 
     async def use(client: Client) -> None:
-        asked = {"prompt": "a violet fox", "count": 2, "seed": 7, "steps": 30, "width": 64, "height": 64}
+        asked = {"prompt": "a violet fox", "count": 2, "seed": 7, "steps": 10, "wait_seconds": 600}
         made = await client.call_tool("generate", asked, progress_callback=progress)
         assert [image.size for image in shown(made)] == [(64, 64)] * 2
         pictures = told(made)["pictures"]
@@ -95,7 +97,7 @@ def test_a_picture_is_made_shown_found_and_recalled(server: Running, tmp_path: P
         assert again.tobytes() == shown(made)[0].tobytes()
         status = told(await client.call_tool("job_status", {"job": told(made)["job"]}))
         assert status["state"] == "done"
-        larger = await client.call_tool("upscale", {"picture": pictures[0]["id"], "scale": 1.5})
+        larger = await client.call_tool("upscale", {"picture": pictures[0]["id"], "scale": 1.5, "wait_seconds": 600})
         assert [image.size for image in shown(larger)] == [(96, 96)]
 
     run(server, use, Place(files=True, output=tmp_path, url=server.url))
@@ -175,13 +177,12 @@ def test_paths_are_read_only_where_client_and_tools_are_on_one_machine(server: R
     run(server, use, Place())
 
 
-@pytest.mark.parametrize("token", [None, "a-token-of-some-length"])
-def test_the_server_has_the_tools_at_mcp(tmp_path: Path, token: str | None) -> None:
-    import httpx2
-    from mcp.client.streamable_http import streamable_http_client
+@pytest.mark.parametrize("which", ["house", "guarded"])
+def test_the_server_has_the_tools_at_mcp(request: pytest.FixtureRequest, which: str) -> None:
+    running_: Running = request.getfixturevalue(which)
+    url, headers = f"{running_.url}/mcp", {"authorization": f"Bearer {TOKEN}"}
 
-    async def main(url: str) -> None:
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+    async def main() -> None:
         async with (
             httpx2.AsyncClient(headers=headers) as http,
             Client(streamable_http_client(url, http_client=http)) as client,
@@ -190,12 +191,10 @@ def test_the_server_has_the_tools_at_mcp(tmp_path: Path, token: str | None) -> N
             assert len(shown(made)) == 1
             assert "not read here" in refused(await client.call_tool("recall", {"image": "/etc/passwd"}))
 
-    with running(tmp_path, token=token) as server:
-        anyio.run(main, f"{server.url}/mcp")
-        if token:
-            assert httpx2.post(f"{server.url}/mcp", json={}).status_code == 401
-        evil = {"origin": "https://example.com", "authorization": f"Bearer {token}"}
-        assert httpx2.post(f"{server.url}/mcp", json={}, headers=evil).status_code == 403
+    anyio.run(main)
+    if which == "guarded":
+        assert httpx2.post(url, json={}).status_code == 401
+    assert httpx2.post(url, json={}, headers={**headers, "origin": "https://example.com"}).status_code == 403
 
 
 def test_a_service_of_its_own_starts_when_asked_and_gives_way_to_another(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from impasto.pictures.metadata import read
 from impasto.recipe import Recipe
-from tests.server.running import Running, running
+from tests.server.running import TOKEN, Running
 
 PICTURE = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
 SMALL: dict[str, Any] = {"size": "64x64"}
@@ -145,26 +145,26 @@ def test_other_formats_keep_the_recipe(client: openai.OpenAI, tmp_path: Any, kin
     assert said.recipe.seed == 1
 
 
-def test_a_url_leads_to_the_picture_without_a_token_for_an_hour(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    token = "a-token-of-some-length"
-    with running(tmp_path, token=token) as server:
-        with pytest.raises(openai.AuthenticationError):
-            openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0).models.list()
-        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key=token)
-        response = client.images.generate(prompt="a fox", response_format="url", output_format="webp", **SMALL)
-        assert response.data
-        url = response.data[0].url
-        assert url
-        answer = httpx2.get(url)
-        assert answer.headers["content-type"] == "image/webp"
-        with Image.open(io.BytesIO(answer.content)) as image:
-            assert (image.format, image.size) == ("WEBP", (64, 64))
-        assert httpx2.get(url.replace("webp", "png")).status_code == 403
-        assert httpx2.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 403
-        monkeypatch.setattr("impasto.server.routes.openai.LINK_SECONDS", -1)
-        late = client.images.generate(prompt="a fox", response_format="url", **SMALL)
-        assert late.data
-        assert httpx2.get(late.data[0].url or "").status_code == 410
+def test_a_url_leads_to_the_picture_without_a_token_for_an_hour(
+    guarded: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{guarded.url}/v1", api_key="wrong", max_retries=0).models.list()
+    client = openai.OpenAI(base_url=f"{guarded.url}/v1", api_key=TOKEN)
+    response = client.images.generate(prompt="a fox", response_format="url", output_format="webp", **SMALL)
+    assert response.data
+    url = response.data[0].url
+    assert url
+    answer = httpx2.get(url)
+    assert answer.headers["content-type"] == "image/webp"
+    with Image.open(io.BytesIO(answer.content)) as image:
+        assert (image.format, image.size) == ("WEBP", (64, 64))
+    assert httpx2.get(url.replace("webp", "png")).status_code == 403
+    assert httpx2.get(url[:-1] + ("0" if url[-1] != "0" else "1")).status_code == 403
+    monkeypatch.setattr("impasto.server.routes.openai.LINK_SECONDS", -1)
+    late = client.images.generate(prompt="a fox", response_format="url", **SMALL)
+    assert late.data
+    assert httpx2.get(late.data[0].url or "").status_code == 410
 
 
 def test_a_stream_shows_the_picture_come_about(client: openai.OpenAI) -> None:

@@ -20,7 +20,7 @@ from impasto.pictures import infotext
 from impasto.pictures.metadata import read
 from impasto.recipe import Recipe
 from tests.server.dialects.test_a1111 import SILLYTAVERN
-from tests.server.running import Running, running
+from tests.server.running import TOKEN, Running
 
 PICTURE = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
 MASK = Image.new("L", (64, 64))
@@ -88,6 +88,9 @@ def test_webuiapi_second_pass_variation_and_tiling(api: WebUIApi) -> None:
         tiling=True,
         sampler_name="DPM++ 2M",
         scheduler="karras",
+        hr_sampler_name="Euler a",
+        hr_scheduler="Exponential",
+        hr_prompt="a wolf",
     )
     assert result.image.size == (96, 96)
     text = result.info["infotexts"][0]
@@ -96,6 +99,9 @@ def test_webuiapi_second_pass_variation_and_tiling(api: WebUIApi) -> None:
         "Variation seed: 9, Variation seed strength: 0.3",
         "Denoising strength: 0.5",
         "Hires upscale: 1.5, Hires steps: 1, Hires upscaler: Latent (nearest)",
+        "Hires sampler: Euler a",
+        "Hires schedule type: Exponential",
+        "Hires prompt: a wolf",
         "Tiling: True",
     ):
         assert part in text
@@ -347,10 +353,8 @@ def test_pictures_need_not_be_sent(server: Running) -> None:
     assert json.loads(answer["info"])["width"] == 64  # the model's own
 
 
-def test_the_token_is_the_password(tmp_path: Any) -> None:
-    token = "a-token-of-some-length"
-    with running(tmp_path, token=token) as server:
-        assert raw(server, "GET", "/options").status_code == 401
-        assert raw(server, "GET", "/options", "mia").status_code == 401
-        api = WebUIApi(port=server.port, username="mia", password=token)
-        assert api.get_options()["sd_model_checkpoint"].startswith("tiny [")
+def test_the_token_is_the_password(guarded: Running) -> None:
+    assert raw(guarded, "GET", "/options").status_code == 401
+    assert raw(guarded, "GET", "/options", "mia").status_code == 401
+    api = WebUIApi(port=guarded.port, username="mia", password=TOKEN)
+    assert api.get_options()["sd_model_checkpoint"].startswith("tiny [")
