@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 
 from impasto.adapters.layouts import PARTS, Part
 from impasto.adapters.lora import LowRank
-from impasto.adapters.lowrank import Change, Layer, length_ratio, output_change, product_shape, weight_change
+from impasto.adapters.lowrank import Call, Change, Layer, length_ratio, product_shape, weight_change, with_change
 from impasto.errors import InvalidInput, KeyMismatch, printable
 
 
@@ -140,11 +140,11 @@ class _Hook:
     def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
         """Return `out` with all changes, each relative to `out` itself."""
         assert isinstance(layer, (nn.Linear, nn.Conv2d))
-        result = out
+        call, result = Call(layer, inputs[0], out), out
         for item in self._changes:
             if weight := item.weights[item.part]:
-                added = output_change(layer, inputs[0], out, item.change, item.ratio(layer.weight), weight)
-                result = result + added
+                ratio = item.ratio(layer.weight)
+                result = with_change(result, call, item.change, ratio, weight)
         return result
 
 

@@ -6,6 +6,7 @@ when gradients are taken); LyCORIS for convolutions, where down is a convolution
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import torch
@@ -75,37 +76,59 @@ def length_ratio(weight: Tensor, change: Change) -> Tensor:
     return torch.div(change.dora.to(weight.dtype), lengths)
 
 
-def output_change(layer: Layer, x: Tensor, out: Tensor, change: Change, ratio: Tensor | None, weight: float) -> Tensor:
-    """Return what has to be added to what a layer puts out.
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A layer, what it was given, and what it puts out for it without any change."""
+
+    layer: Layer
+    x: Tensor
+    out: Tensor
+
+
+def with_change(result: Tensor, call: Call, change: Change, ratio: Tensor | None, weight: float) -> Tensor:
+    """Return `result` and, added to it, what a change of a layer's weights changes in what the layer puts out.
 
     Args:
-        layer: whose weights stay as they are.
-        x: its input.
-        out: what it puts out for it, without any change.
+        result: what the layer puts out, and what other changes have added to it.
+        call: of the layer, whose weights stay as they are.
         change: what would be added to its weights.
         ratio: `length_ratio` for DoRA, None for plain LoRA.
-        weight: what the whole is multiplied by.
+        weight: what the change is multiplied by.
     """
-    entering = change.entering(x)
+    layer, x = call.layer, change.entering(call.x)
     if ratio is None:
-        return _through(layer, entering, change, weight * change.scale)
+        return _added(result, layer, x, change, weight * change.scale)
     if ratio.shape[0] == 1:
-        by_column = ratio.reshape((-1,) + (1,) * (x.ndim - 2) if ratio.ndim == 4 else -1)
-        return weight * _plain(layer, entering * (by_column - 1)) + _through(
-            layer, entering * by_column, change, weight * change.scale
-        )
+        by_column = ratio.reshape((-1, 1, 1) if ratio.ndim == 4 else -1)
+        result = result + weight * _plain(layer, x * (by_column - 1))
+        return _added(result, layer, x * by_column, change, weight * change.scale)
     by_row = ratio.reshape((-1, 1, 1) if ratio.ndim == 4 else -1)
-    own = _without_bias(layer, out) if entering is x else _plain(layer, entering)
-    return weight * ((by_row - 1) * own + by_row * _through(layer, entering, change, change.scale))
+    own = _without_bias(layer, call.out) if x is call.x else _plain(layer, x)
+    product = _outer(layer, _inner(layer, x, change, weight * change.scale), change.up.to(x.dtype))
+    return result + own * ((by_row - 1) * weight) + by_row * product
 
 
-def _through(layer: Layer, x: Tensor, change: Change, scale: float) -> Tensor:
-    """Return scale * up(down(x)): two small products instead of a large one."""
-    down, up = change.down.to(x.dtype), change.up.to(x.dtype)
+def _added(result: Tensor, layer: Layer, x: Tensor, change: Change, scale: float) -> Tensor:
+    """Return result + scale * up(down(x)): two small products instead of a large one."""
+    inner, up = _inner(layer, x, change, scale), change.up.to(x.dtype)
+    if not isinstance(layer, nn.Linear):
+        return result + _outer(layer, inner, up)
+    # The sum costs no pass of its own; and laid out by its rank, up has a gradient that is quick to compute.
+    added = torch.addmm(result.flatten(0, -2), inner.flatten(0, -2), up.t().contiguous())
+    return added.view(result.shape)
+
+
+def _inner(layer: Layer, x: Tensor, change: Change, scale: float) -> Tensor:
+    """Return scale * down(x), with R channels."""
+    down = change.down.to(x.dtype)
     if isinstance(layer, nn.Linear):
-        return F.linear(F.linear(x, down) * scale, up)
+        return F.linear(x, down) * scale
     inner = _conv(layer, x, down) if change.mid is None else _conv(layer, F.conv2d(x, down), change.mid.to(x.dtype))
-    return F.conv2d(inner * scale, up)
+    return inner * scale
+
+
+def _outer(layer: Layer, inner: Tensor, up: Tensor) -> Tensor:
+    return F.linear(inner, up) if isinstance(layer, nn.Linear) else F.conv2d(inner, up)
 
 
 def _plain(layer: Layer, x: Tensor) -> Tensor:

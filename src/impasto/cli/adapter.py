@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -247,7 +247,7 @@ def resize(
     if size is None:
         raise InvalidInput("How small? Give --rank, --ratio, --energy or --cumulative.")
     source = read_adapter(adapter)
-    result = _watched(resized(source, size), "Resizing")
+    result = replace(_watched(resized(source, size), "Resizing"), name=output.stem)
     receipt = changed_receipt(source, "resized", size.plain())
     _write(remade(_cast(result, writing.dtype), [source], receipt), output, writing.to)
     Console(stderr=True).print(f"Ranks were up to {source.rank}, and are up to {result.rank}.")
@@ -281,7 +281,7 @@ def convert(source: Path, target: Path, /, *, to: Annotated[str, Parameter(alias
         return
     cast = _cast(found, dtype)
     if cast.digest != found.digest:
-        cast = remade(cast, [found], changed_receipt(found, "converted", {"dtype": dtype}))
+        cast = remade(replace(cast, name=target.stem), [found], changed_receipt(found, "converted", {"dtype": dtype}))
     _write(cast, target, to)
 
 
@@ -361,8 +361,6 @@ def _dtype(name: str | None) -> torch.dtype | None:
 
 def _cast(adapter: Adapter, dtype: str | None) -> Adapter:
     """Return `adapter` in another number format, so that its digest is that of what is written."""
-    from dataclasses import replace
-
     if (kind := _dtype(dtype)) is None:
         return adapter
     parts = {
