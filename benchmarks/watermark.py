@@ -2,10 +2,10 @@
 
 python benchmarks/watermark.py [MODEL] [--pictures 50] [--steps 25] [--back 50] [--prompts FILE]
 
-For each picture a twin without a mark is made from the same seed. The share of marked pictures in which the mark of their
-recipe is found (TPR) is given at a false positive rate of 1e-6, which is no measurement but a bound that holds for any
-picture without a mark (`rights.watermark.read`); beside it, how many twins were taken for marked, and the share of the
-signs that the code found has right. A crop keeps its place: where in a picture a part was is not searched for.
+For each picture a twin without a mark is made from the same seed. TPR is the share of marked pictures in which the mark
+of their recipe is found. The rate of false ones, 1e-6, is no measurement but a bound that holds for any picture without
+a mark (`rights.watermark.read`); beside it, how many twins were taken for marked, and the share of the signs that the
+code found has right. A crop keeps its place: where in a picture a part was is not searched for.
 """
 
 from __future__ import annotations
