@@ -211,13 +211,14 @@ class Works:
 
     def _searches(self, name: str) -> Any:
         if name not in self._opened:
-            index = _search(self._vectors[f"{name}.directions"].shape[1])
+            index = search(self._vectors[f"{name}.directions"].shape[1])
             index.view(str(self.folder / f"{name}.usearch"))
             self._opened[name] = index
         return self._opened[name]
 
 
-def _search(dimensions: int) -> Any:
+def search(dimensions: int) -> Any:
+    """Return an empty search (usearch) over vectors of so many `dimensions`, by Euclidean distance."""
     from usearch.index import Index
 
     return Index(
@@ -294,7 +295,7 @@ def _write(folder: Path, corpus: Corpus, rows: Sequence[Row], shapes: Tensor, ma
 
 
 def _write_search(path: Path, vectors: np.ndarray) -> None:
-    index = _search(vectors.shape[1])
+    index = search(vectors.shape[1])
     index.add(np.arange(len(vectors)), vectors, threads=1)  # one thread, so that the file is always the same
     index.save(str(path))
 
