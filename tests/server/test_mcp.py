@@ -183,10 +183,8 @@ def test_the_server_has_the_tools_at_mcp(request: pytest.FixtureRequest, which: 
     url, headers = f"{running_.url}/mcp", {"authorization": f"Bearer {TOKEN}"}
 
     async def main() -> None:
-        async with (
-            httpx2.AsyncClient(headers=headers) as http,
-            Client(streamable_http_client(url, http_client=http)) as client,
-        ):
+        http = httpx2.AsyncClient(headers=headers, timeout=PATIENCE)
+        async with http, Client(streamable_http_client(url, http_client=http)) as client:
             made = await client.call_tool("generate", {"prompt": "a fox", "width": 64, "height": 64})
             assert len(shown(made)) == 1
             assert "not read here" in refused(await client.call_tool("recall", {"image": "/etc/passwd"}))

@@ -19,6 +19,7 @@ from webuiapi import HiResUpscaler, WebUIApi
 from impasto.pictures import infotext
 from impasto.pictures.metadata import read
 from impasto.recipe import Recipe
+from impasto.server.adapters import AdapterInfo
 from tests.server.dialects.test_a1111 import SILLYTAVERN
 from tests.server.running import TOKEN, Running
 
@@ -176,6 +177,17 @@ def test_webuiapi_lists(api: WebUIApi) -> None:
     assert api.get_memory()["ram"]["total"] > api.get_memory()["ram"]["free"] > 0
     assert api.get_cmd_flags()["api"] is True
     assert api.refresh_checkpoints() is None
+
+
+def test_webuiapi_lists_adapters(api: WebUIApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = {"size_bytes": 9, "thumbnail": False}
+    ink = AdapterInfo(id="ink", name="Ink", kind="lora", base="sd_v1", trigger="inked", **rest)
+    moss = AdapterInfo(id="moss", name="moss", kind="embedding", base=None, trigger=None, **rest)
+    monkeypatch.setattr("impasto.server.routes.sdapi.offered", lambda _: [ink, moss])
+    (lora,) = api.get_loras()
+    assert (lora["name"], lora["alias"], lora["path"]) == ("ink", "ink", "ink.safetensors")
+    assert lora["metadata"] == {"modelspec.trigger_phrase": "inked", "ss_base_model_version": "sd_v1"}
+    assert api.get_embeddings()["loaded"].keys() == {"moss"}
 
 
 def test_webuiapi_switches_the_model_for_its_caller_alone(server: Running) -> None:

@@ -160,14 +160,21 @@ class Tools:
         return [_text(_job(await self._json("POST", f"/api/jobs/{_segment(job)}/cancel")))]
 
     async def list_models(self) -> list[ContentBlock]:
-        """List the models with their defaults; the first is used when none is named."""
+        """List the models with their defaults, the first of which is used when none is named, and the adapters."""
         models = (await self._json("GET", "/api/models"))["models"]
         defaults = (await self._json("GET", "/api/capabilities"))["defaults"]
         keys = ("id", "name", "family", "resolution", "licence", "digest", "has_corpus", "examples")
         listed = [
             {**{k: model[k] for k in keys if model.get(k)}, "defaults": defaults[model["id"]]} for model in models
         ]
-        return [_text({"models": listed})]
+        found = (await self._json("GET", "/api/adapters"))["adapters"]
+        adapters = [{key: one[key] for key in ("id", "kind", "base", "trigger") if one.get(key)} for one in found]
+        how = (
+            {"adapters": adapters, "how": "Write <lora:id:1>, or an embedding's id, into the prompt."}
+            if adapters
+            else {}
+        )
+        return [_text({"models": listed, **how})]
 
     async def origin(
         self, model: Annotated[str | None, Field(description="Id of a model, from list_models.")] = None

@@ -542,6 +542,17 @@ def upscalers() -> list[dict[str, Any]]:
     return [{"name": name, **rest} for name in UPSCALERS]
 
 
+EMBEDDING = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": None, "vectors": None}
+"""What `/embeddings` says of each; its file is not read for that."""
+
+
+def lora(name: str, trigger: str | None, base: str | None) -> dict[str, Any]:
+    """Return the row of `/loras` for an adapter; its place is nobody's business."""
+    told = {"modelspec.trigger_phrase": trigger, "ss_base_model_version": base}
+    known = {key: value for key, value in told.items() if value}
+    return {"name": name, "alias": name, "path": f"{name}.safetensors", "metadata": known}
+
+
 def latent_upscale_modes() -> list[dict[str, str]]:
     """Return the rows of `/latent-upscale-modes`."""
     return [{"name": name} for name in MODES]

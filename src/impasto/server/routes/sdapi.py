@@ -29,6 +29,7 @@ from starlette.exceptions import HTTPException
 from impasto.errors import ImpastoError, InvalidInput
 from impasto.pictures import formats
 from impasto.recipe import Recipe
+from impasto.server.adapters import AdapterInfo, offered
 from impasto.server.answers import ClientGone, cancelled, decoded, delivered, ended, uploaded
 from impasto.server.callers import Callers, caller_of
 from impasto.server.dialects import a1111
@@ -335,9 +336,18 @@ def scripts() -> dict[str, list[str]]:
     return {"txt2img": [], "img2img": []}
 
 
-def embeddings() -> dict[str, Any]:
-    """List the embeddings."""
-    return {"loaded": {}, "skipped": {}}
+def loras(call: Called) -> list[dict[str, Any]]:
+    """List the adapters, which a prompt calls as `<lora:name:1>`."""
+    return [a1111.lora(one.id, one.trigger, one.base) for one in _offered(call) if one.kind == "lora"]
+
+
+def embeddings(call: Called) -> dict[str, Any]:
+    """List the embeddings, which a prompt calls by their names."""
+    return {"loaded": {one.id: a1111.EMBEDDING for one in _offered(call) if one.kind == "embedding"}, "skipped": {}}
+
+
+def _offered(call: Call) -> list[AdapterInfo]:
+    return offered(call.service.shelf.default.paper.library)
 
 
 def refresh() -> None:
@@ -379,7 +389,7 @@ GETS: dict[str, Callable[..., Any]] = {
     "/face-restorers": nothing,
     "/realesrgan-models": nothing,
     "/prompt-styles": nothing,
-    "/loras": nothing,
+    "/loras": loras,
     "/embeddings": embeddings,
     "/scripts": scripts,
     "/script-info": nothing,
