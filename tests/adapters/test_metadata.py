@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from impasto.adapters.lora import MODEL_HASH, read_adapter, write_adapter
-from impasto.adapters.metadata import described, lora_hash, receipt_of
+from impasto.adapters.lora import MODEL_HASH, Adapter, LowRank, read_adapter, write_adapter
+from impasto.adapters.metadata import base_of, described, lora_hash, receipt_of
 from impasto.errors import InvalidInput
 from impasto.models.specs import SPECS
 from impasto.receipt import Parent, Receipt
@@ -92,6 +92,13 @@ def test_receipts_that_are_none(text: str) -> None:
     object.__setattr__(adapter, "metadata", {RECEIPT: text})
     with pytest.raises(InvalidInput):
         receipt_of(adapter)
+
+
+@pytest.mark.parametrize(("width", "wanted"), [(768, "1.x"), (1024, "2.x"), (640, None)])
+def test_a_file_that_says_nothing_shows_what_it_is_for(width: int, wanted: str | None) -> None:
+    change = LowRank(torch.zeros(1, width), torch.zeros(320, 1), 1.0)
+    found = base_of(Adapter("a", {"unet": {"down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k": change}}))
+    assert found == (wanted and f"Stable Diffusion {wanted}, by its shape")
 
 
 def test_no_receipt_is_no_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import tracemalloc
@@ -65,6 +66,24 @@ def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
     files.save(tmp_path / "a", tensors(), {"a": "1", "b": "2"})
     files.save(tmp_path / "b", dict(reversed(tensors().items())), {"b": "2", "a": "1"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_tensors_made_one_at_a_time_give_the_same_file_or_none(tmp_path: Path) -> None:
+    tensors = {"a": torch.randn(3), "b": torch.randn(2, 2).half(), "c": torch.arange(4)}
+    outlines = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    files.save(tmp_path / "whole", tensors, {"x": "y"})
+
+    names = list(files.saving(tmp_path / "pieces", outlines, tensors.__getitem__, {"x": "y"}))
+    given_up = files.saving(tmp_path / "given up", outlines, tensors.__getitem__)
+    next(given_up)
+    given_up.close()
+
+    content = (tmp_path / "whole").read_bytes()
+    assert (tmp_path / "pieces").read_bytes() == content
+    assert sorted(names) == ["a", "b", "c"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pieces", "whole"]
+    header = int.from_bytes(content[:8], "little")
+    assert files.data_sha256(tensors) == hashlib.sha256(content[8 + header :]).hexdigest()
 
 
 def test_changing_a_tensor_leaves_the_file_alone(tmp_path: Path) -> None:

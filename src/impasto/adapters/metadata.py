@@ -26,6 +26,7 @@ from impasto.weights.containers import container
 from impasto.weights.layouts.ldm import RECEIPT, architecture
 
 DIGITS = 12  # of the hashes in A1111's infotext
+CONTEXTS = {768: "Stable Diffusion 1.x, by its shape", 1024: "Stable Diffusion 2.x, by its shape"}
 MERGED = ("merged", "added", "subtracted")  # roles of parents in a receipt
 DYNAMIC = "Dynamic"  # what kohya writes where layers differ
 
@@ -62,7 +63,6 @@ def described(
         "ss_output_name": adapter.name,
         "ss_v2": str(kind.startswith("stable-diffusion-v2")),
         "ss_base_model_version": BASE_VERSIONS[kind],
-        "ss_network_module": "networks.lora",
         **network_keys(adapter),
         **({"ss_sd_model_name": base} if base else {}),
         **_receipt_keys(receipt, adapter),
@@ -108,6 +108,16 @@ def _spec_keys(title: str, spec: ModelSpec, kind: str) -> dict[str, str]:
     }
 
 
+def base_of(adapter: Adapter) -> str | None:
+    """Return what `adapter` is for: as its metadata say, or else as the width of the words it looks at tells."""
+    for key in ("ss_sd_model_name", "modelspec.architecture", "ss_base_model_version"):
+        if adapter.metadata.get(key):
+            return adapter.metadata[key]
+    changes = adapter.parts.get("unet", {}).items()
+    widths = {change.down.shape[1] for path, change in changes if path.endswith(("attn2.to_k", "attn2.to_v"))}
+    return CONTEXTS.get(widths.pop()) if len(widths) == 1 else None
+
+
 def network_keys(adapter: Adapter) -> dict[str, str]:
     """Return kohya's keys for the ranks and alphas of `adapter`."""
     changes = [change for layers in adapter.parts.values() for change in layers.values()]
@@ -117,6 +127,7 @@ def network_keys(adapter: Adapter) -> dict[str, str]:
     if windows:
         arguments = {"conv_dim": _one(c.rank for c in windows), "conv_alpha": _one(c.alpha for c in windows)}
     return {
+        "ss_network_module": "networks.lora",
         "ss_network_dim": _one(change.rank for change in others),
         "ss_network_alpha": _one(change.alpha for change in others),
         "ss_network_args": json.dumps(arguments),

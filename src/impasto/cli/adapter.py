@@ -393,18 +393,17 @@ def _write(adapter: Adapter, output: Path, layout: str) -> None:
 
 def _about_adapter(adapter: Adapter, path: Path) -> dict[str, Any]:
     from impasto.adapters.layouts import layouts_of
-    from impasto.adapters.metadata import receipt_of
+    from impasto.adapters.metadata import base_of, receipt_of
     from impasto.weights.containers import open_tensors
 
     told = adapter.metadata
-    base = told.get("ss_sd_model_name") or told.get("modelspec.architecture") or told.get("ss_base_model_version")
     changes = [change for layers in adapter.parts.values() for change in layers.values()]
     return {
         "kind": "DoRA" if any(change.dora is not None for change in changes) else "LoRA",
         "layout": layouts_of(open_tensors(path)) if path.is_file() else ["PEFT or diffusers, a folder"],
         "name": adapter.name,
         "digest": adapter.digest,
-        "base": base,
+        "base": base_of(adapter),
         "trigger": told.get("modelspec.trigger_phrase"),
         "parts": {part: _about_part(layers) for part, layers in adapter.parts.items()},
         "numbers": sum(tensor.numel() for c in changes for role, tensor in c.tensors.items() if role != "alpha"),
