@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from impasto.adapters.lora import write_adapter
 from impasto.cli import main
 from impasto.cli.generate import free, slug
 from impasto.pictures import png
 from impasto.weights.checkpoint import About, Settings
 from impasto.weights.load import save_folder
+from tests.adapters.random import adapter
 from tests.weights import tiny
 
 
@@ -201,3 +203,63 @@ def test_options_that_go_nowhere(
 ) -> None:
     assert main(["generate", "fox", "--model", folder, *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_adapters_details_and_a_preview(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_adapter(adapter(tiny.networks(), modules=("attention",)), tmp_path / "shelf" / "ink.safetensors")
+    options = ["--clip-skip", "2", "--emphasis", "no_norm", "--sampler", "DPM++ 2M SDE Heun", "--eta", "0.5"]
+    words = ["a fox", "--model", folder, "--size", "16", "--preview", "forming.png", *options]
+    (path,) = run(
+        capsys, *words, "--adapter", "shelf/ink.safetensors=0.5", "--hires", "1.5x", "--hires-prompt", "an owl"
+    )
+    recipe = png.read_recipe(Path(path))
+    assert [(use.name, use.weight) for use in recipe.adapters] == [("ink", 0.5)]
+    assert (recipe.clip_skip, recipe.emphasis, recipe.sampler) == (2, "no_norm", "dpmpp_2m_sde")
+    assert recipe.sampler_options is not None
+    assert recipe.sampler_options.given() == {"eta": 0.5, "solver": "heun"}
+    assert recipe.hires is not None
+    assert (recipe.hires.width, recipe.hires.prompt) == (24, "an owl")
+    with Image.open("forming.png") as preview:
+        assert preview.size == (48, 48)  # four pixels for each latent of the second pass
+    (called,) = run(capsys, "a fox <lora:ink:0.2>", *words[1:], "--adapter", "shelf")
+    assert [(use.name, use.weight) for use in png.read_recipe(Path(called)).adapters] == [("ink", 0.2)]
+
+
+def test_an_infotext_is_followed_and_what_is_said_counts_more(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = (
+        "Steps: 3, Sampler: DPM2, Schedule type: Automatic, CFG scale: 4, Seed: 5, Size: 16x16, Refiner: x, Version: v1"
+    )
+    (tmp_path / "theirs.txt").write_text(f"a fox\nNegative prompt: dark\n{pairs}", encoding="utf-8")
+    words = ["--from-infotext", "theirs.txt", "--model", folder]
+    assert main(["generate", *words]) == 0
+    told = capsys.readouterr()
+    assert "Refiner is not followed here" in told.err
+    recipe = png.read_recipe(Path(told.out.strip()))
+    assert (recipe.prompt, recipe.negative_prompt, recipe.seed, recipe.steps) == ("a fox", "dark", 5, 3)
+    assert (recipe.sampler, recipe.schedule, recipe.discard_penultimate) == ("dpm_2", "karras", True)
+    assert (recipe.noise, recipe.prompt_rules) == ("a1111-nv", "a1111")
+    (other,) = run(capsys, "an owl", *words, "--sampler", "euler", "--schedule", "normal", "--steps", "1")
+    recipe = png.read_recipe(Path(other))
+    assert (recipe.prompt, recipe.sampler, recipe.discard_penultimate, recipe.steps) == ("an owl", "euler", False, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Give a prompt"),
+        (["--from-infotext", "nowhere.txt"], "Cannot read nowhere.txt"),
+        (["--from-infotext", "plain.txt"], "holds no infotext"),
+        (["--from-infotext", "theirs.txt"], "made from another picture"),
+        (["fox <lora:ink>"], "unknown adapter 'ink'"),
+    ],
+)
+def test_what_cannot_be_followed(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    (tmp_path / "plain.txt").write_text("a fox", encoding="utf-8")
+    line = "Steps: 3, Sampler: Euler, CFG scale: 4, Seed: 5, Size: 16x16, Denoising strength: 0.5, Version: v1.10.1"
+    (tmp_path / "theirs.txt").write_text(f"a fox\n{line}", encoding="utf-8")
+    assert main(["generate", *words, "--model", folder]) == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto.pictures import comfyui, infotext
+from impasto.pictures import comfyui, infotext, metadata
 
 DEFAULT: dict[str, Any] = {
     "3": {
@@ -150,3 +150,61 @@ NODE = st.fixed_dictionaries(
 @given(st.dictionaries(st.sampled_from(["1", "2", "3"]), NODE | JSON))
 def test_any_graph_is_read_or_not(graph: dict[str, Any]) -> None:
     comfyui.read(json.dumps(graph))
+
+
+def page() -> dict[str, Any]:
+    """The default graph as the page shows it, with an adapter and a clip skip."""
+    return {
+        "nodes": [
+            {"id": 4, "type": "CheckpointLoaderSimple", "widgets_values": ["sd14.safetensors"]},
+            {
+                "id": 10,
+                "type": "LoraLoader",
+                "widgets_values": ["styles\\ink.safetensors", 0.8, 0.5],
+                "inputs": [{"name": "model", "link": 1}, {"name": "clip", "link": 2}],
+            },
+            {"id": 11, "type": "CLIPSetLastLayer", "widgets_values": [-2], "inputs": [{"name": "clip", "link": 3}]},
+            {"id": 6, "type": "CLIPTextEncode", "widgets_values": ["a fox"], "inputs": [{"name": "clip", "link": 4}]},
+            {"id": 7, "type": "CLIPTextEncode", "widgets_values": ["dark"], "inputs": [{"name": "clip", "link": 5}]},
+            {"id": 5, "type": "EmptyLatentImage", "widgets_values": [512, 640, 1]},
+            {
+                "id": 3,
+                "type": "KSampler",
+                "widgets_values": [42, "randomize", 20, 8, "euler_ancestral", "normal", 1],
+                "inputs": [
+                    {"name": "model", "link": 6},
+                    {"name": "positive", "link": 7},
+                    {"name": "negative", "link": 8},
+                    {"name": "latent_image", "link": 9},
+                ],
+            },
+            {"id": 9, "type": "SaveImage", "widgets_values": ["ComfyUI"], "inputs": [{"name": "images", "link": 10}]},
+        ],
+        "links": [
+            *([1, 4, 0, 10, 0, "MODEL"], [2, 4, 1, 10, 1, "CLIP"], [3, 10, 1, 11, 0, "CLIP"], [4, 11, 0, 6, 0, "CLIP"]),
+            *([5, 11, 0, 7, 0, "CLIP"], [6, 10, 0, 3, 0, "MODEL"], [7, 6, 0, 3, 1, "CONDITIONING"]),
+            *([8, 7, 0, 3, 2, "CONDITIONING"], [9, 5, 0, 3, 3, "LATENT"], [10, 3, 0, 9, 0, "IMAGE"]),
+        ],
+    }
+
+
+def test_a_page_alone_is_read_too() -> None:
+    found = metadata.find({"workflow": json.dumps(page())})
+    assert found is not None
+    assert (found.prompt, found.negative_prompt) == ("a fox <lora:ink:0.5:0.8>", "dark")
+    chosen = infotext.choices(found)
+    assert (chosen["sampler"], chosen["schedule"], chosen["steps"], chosen["seed"]) == (
+        *("euler_ancestral", "normal"),
+        *(20, 42),
+    )
+    assert (chosen["clip_skip"], chosen["width"], chosen["height"], chosen["guidance"]) == (2, 512, 640, 8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"nodes": {}}, {"links": None}, {"nodes": [None, {"id": 1}, {"type": "KSampler"}]}, {"links": [[], [1, {}, 2]]}],
+    ids=str,
+)
+def test_pages_that_are_none_are_nothing(change: dict[str, Any]) -> None:
+    found = metadata.find({"workflow": json.dumps({**page(), **change})})
+    assert found is None or found.prompt == ""

@@ -1,7 +1,9 @@
 """What ComfyUI writes into its pictures: the graph that made them, as JSON.
 
 The text `prompt` holds `{node id: {"class_type": ..., "inputs": {...}}}`, where an input is a value or, as
-`[node id, output]`, another node's output. Nothing here follows a graph deeper than it has nodes, or recursively.
+`[node id, output]`, another node's output. The text `workflow` holds what the page shows: a list of nodes with the
+values of their widgets in a row, and a list of links. Nothing here follows a graph deeper than it has nodes, or
+recursively.
 """
 
 from __future__ import annotations
@@ -19,29 +21,95 @@ TEXT_INPUTS = ("text", "text_g", "text_l", "string", "prompt", "value", "populat
 VALUE_INPUTS = ("value", "int", "float", "seed", "noise_seed", "number", "sampler_name", "scheduler")
 RENAMED = {"uni_pc": "UniPC", "uni_pc_bh2": "UniPC", "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun"}
 
+CONTROL = "control_after_generate"
+SAMPLING = ("steps", "cfg", "sampler_name", "scheduler")
+WIDGETS: dict[str, tuple[str, ...]] = {
+    "KSampler": ("seed", CONTROL, *SAMPLING, "denoise"),
+    "KSamplerAdvanced": ("add_noise", "noise_seed", CONTROL, *SAMPLING, "start_at_step", "end_at_step"),
+    "CLIPTextEncode": ("text",),
+    "EmptyLatentImage": ("width", "height", "batch_size"),
+    "CheckpointLoaderSimple": ("ckpt_name",),
+    "CLIPSetLastLayer": ("stop_at_clip_layer",),
+    "LoraLoader": ("lora_name", "strength_model", "strength_clip"),
+    "LoraLoaderModelOnly": ("lora_name", "strength_model"),
+    "KSamplerSelect": ("sampler_name",),
+    "BasicScheduler": ("scheduler", "steps", "denoise"),
+    "RandomNoise": ("noise_seed", CONTROL),
+    "CFGGuider": ("cfg",),
+    "PrimitiveNode": ("value", CONTROL),
+}
+"""What the values in a row are called, by the kind of node."""
+
 
 def read(text: str) -> Infotext | None:
     """Return what the graph `text` says of its picture, or None when it is no such graph."""
-    graph = _graph(text)
+    return _read(_graph(text))
+
+
+def read_workflow(text: str) -> Infotext | None:
+    """Return what the page `text` says of its picture, or None when it is no such page."""
+    data = _object(text)
+    nodes, links = data.get("nodes"), data.get("links")
+    if not isinstance(nodes, list) or not isinstance(links, list):
+        return None
+    sources = {link[0]: [str(link[1]), link[2]] for link in links if _is_link(link)}
+    known = [node for node in nodes if isinstance(node, dict) and isinstance(node.get("type"), str) and "id" in node]
+    return _read({str(node["id"]): {"class_type": node["type"], "inputs": _inputs(node, sources)} for node in known})
+
+
+def _is_link(link: Any) -> bool:
+    return isinstance(link, list) and len(link) >= 3 and all(isinstance(part, int) for part in link[:3])
+
+
+def _inputs(node: Node, sources: dict[int, list[Any]]) -> dict[str, Any]:
+    """Return the inputs of a page's node as a graph has them."""
+    values = node.get("widgets_values")
+    row = zip(WIDGETS.get(node["type"], ()), values, strict=False) if isinstance(values, list) else ()
+    inputs = {**dict(row), **(values if isinstance(values, dict) else {})}
+    entries = node.get("inputs")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str) and _hashable(entry.get("link")) in sources:
+            inputs[entry["name"]] = sources[entry["link"]]
+    return inputs
+
+
+def _hashable(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _read(graph: Graph) -> Infotext | None:
     sampler = _last_sampler(graph)
     if sampler is None:
         return None
     parameters = {key: value for key, value in _parameters(graph, sampler) if value not in ("", "None")}
-    return Infotext(
-        _words(graph, sampler, "positive"), _words(graph, sampler, "negative"), parameters, program="ComfyUI"
-    )
+    prompt = " ".join([_words(graph, sampler, "positive"), *_adapters(graph, sampler)]).strip()
+    return Infotext(prompt, _words(graph, sampler, "negative"), parameters, program="ComfyUI")
 
 
-def _graph(text: str) -> Graph:
+def _adapters(graph: Graph, sampler: Node) -> list[str]:
+    """Return the adapters above the sampler as a prompt calls them, in the order in which they are applied."""
+    called = []
+    for node in _upstream(graph, _own_key(graph, sampler)):
+        inputs = node["inputs"]
+        name, unet, te = (inputs.get(key) for key in ("lora_name", "strength_model", "strength_clip"))
+        if isinstance(name, str) and isinstance(unet, (int, float)):
+            stem = name.replace("\\", "/").rpartition("/")[2].rpartition(".")[0] or name
+            called.append(f"<lora:{stem}:{te if isinstance(te, (int, float)) else 0}:{unet}>")
+    return called[::-1]
+
+
+def _object(text: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(data, dict):
-        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _graph(text: str) -> Graph:
     return {
         key: node
-        for key, node in data.items()
+        for key, node in _object(text).items()
         if isinstance(node, dict) and isinstance(node.get("inputs"), dict) and isinstance(node.get("class_type"), str)
     }
 
@@ -125,6 +193,8 @@ def _parameters(graph: Graph, sampler: Node) -> Iterator[tuple[str, str]]:
     width, height = find("width"), find("height")
     yield "Size", f"{width}x{height}" if width and height else ""
     yield "Model", find("ckpt_name", "unet_name").rpartition(".")[0] or find("ckpt_name", "unet_name")
+    last = find("stop_at_clip_layer")
+    yield "Clip skip", last.removeprefix("-") if last not in ("", "-1") else ""
     denoise = find("denoise")
     yield "Denoising strength", "" if denoise in ("1", "1.0") else denoise
 

@@ -455,10 +455,10 @@ def _options(found: Infotext, sampler: str) -> dict[str, Any]:
 def _reading(found: Infotext) -> dict[str, Any]:
     """Return how the program that wrote `found` reads prompts, and what the text says of that."""
     given = found.parameters
-    if found.program == "ComfyUI":
-        return {"emphasis": "comfy"}
     emphases = {name: ours for ours, name in EMPHASIS_NAMES.items() if name}
     clip_skip = _number(given.get("Clip skip", ""), int)
+    if found.program == "ComfyUI":
+        return {"emphasis": "comfy", "clip_skip": clip_skip if clip_skip and clip_skip > 1 else None}
     return {
         "prompt_rules": "a1111" if found.program in A1111_LIKE else None,
         "emphasis": emphases.get(given.get("Emphasis", "")),

@@ -22,6 +22,7 @@ READERS: dict[str, Callable[[Texts], Infotext | None]] = {
     "InvokeAI 2": lambda texts: invokeai.read_old(texts.get("sd-metadata", "")),
     "NovelAI": lambda texts: invokeai.read_novelai(texts.get("Comment", ""), texts.get("Description", "")),
     "ComfyUI": lambda texts: comfyui.read(texts.get("prompt", "")),
+    "ComfyUI's page": lambda texts: comfyui.read_workflow(texts.get("workflow", "")),
 }
 """How to read the texts of a file; the first one that finds something is believed."""
 
