@@ -7,7 +7,7 @@ import { complain } from '../controls/notices'
 import { StartImage } from '../edit/StartImage'
 import { edit, setStart, useDraft, type MaskSettings } from '../state/draft'
 import { learn, useCapabilities, useLive, useModel } from '../state/server'
-import { setView, useView } from '../state/view'
+import { setView, toStage, useView } from '../state/view'
 import { Adapters, Finish, Grid, ModelChoice, resetControls, Sampling, Seed, Size } from './Controls'
 import { PromptBox } from './PromptBox'
 import { make } from './request'
@@ -32,11 +32,6 @@ export function useMake() {
     }
   }
   return { send, sending, ready: !!model }
-}
-
-/** On a narrow page the stage lies below the controls: go there. */
-export function toStage(): void {
-  if (window.matchMedia('(max-width: 1000px)').matches) document.querySelector('.stage')?.scrollIntoView({ block: 'start' })
 }
 
 function StartSection() {
@@ -100,6 +95,7 @@ function Count() {
 export function Composer() {
   const full = useView((view) => view.full)
   const grid = useDraft((draft) => draft.grid.on)
+  const start = useDraft((draft) => draft.start)
   const away = useLive((live) => live.connection === 'away')
   const { send, sending, ready } = useMake()
   return (
@@ -120,7 +116,7 @@ export function Composer() {
             <Button className="quiet" onPress={resetControls}>Reset all controls</Button>
           </>
         ) : (
-          <Shapes />
+          !start && <Shapes />
         )}
       </div>
       <div className="makebar">

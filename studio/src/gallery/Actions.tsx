@@ -7,7 +7,7 @@ import type { Picture } from '../api/types'
 import { Choice, IconButton } from '../controls'
 import { complain } from '../controls/notices'
 import { learn, useCapabilities } from '../state/server'
-import { goTo, setView, show } from '../state/view'
+import { goTo, setView, show, toStage } from '../state/view'
 import { remove, sameSeed, sendToEdit, star, useAgain } from './use'
 
 function Upscale({ picture }: { picture: Picture }) {
@@ -21,6 +21,7 @@ function Upscale({ picture }: { picture: Picture }) {
       show(null)
       goTo('make')
       setView({ job: job.id, stage: 'result' })
+      toStage()
     }, complain)
   }
   if (!chosen) return null

@@ -5,7 +5,7 @@ import { complain, say } from '../controls/notices'
 import { edit, NO_EXTENSION, setSetting, setStart, type StartPicture } from '../state/draft'
 import { keep } from '../state/kept'
 import { queries } from '../state/server'
-import { goTo, setView, show } from '../state/view'
+import { goTo, setView, show, toStage } from '../state/view'
 
 function known() {
   const fetched = <T,>(key: string, get: () => Promise<T>) => queries.fetchQuery({ queryKey: [key], queryFn: get, staleTime: 30_000 })
@@ -65,6 +65,7 @@ function onCanvas(width: number, height: number, of: Pick<StartPicture, 'image' 
   show(null)
   goTo('make')
   setView({ stage: 'canvas' })
+  toStage()
 }
 
 /** Puts a picture on the canvas, to paint over it. */

@@ -66,3 +66,9 @@ export function applyTheme(theme: Theme): void {
   if (theme === 'system') delete document.documentElement.dataset.theme
   else document.documentElement.dataset.theme = theme
 }
+
+/** On a narrow page the stage lies below the controls: goes there, once it has been drawn. */
+export function toStage(): void {
+  if (!window.matchMedia('(max-width: 1000px)').matches) return
+  requestAnimationFrame(() => document.querySelector('.stage')?.scrollIntoView({ block: 'start' }))
+}
