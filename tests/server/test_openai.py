@@ -19,6 +19,7 @@ from PIL import Image
 
 from impasto.pictures.metadata import read
 from impasto.recipe import Recipe
+from impasto.rights import credentials, verify
 from tests.server.running import TOKEN, Running
 
 PICTURE = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
@@ -143,6 +144,11 @@ def test_other_formats_keep_the_recipe(client: openai.OpenAI, tmp_path: Any, kin
     said = read(path)
     assert said.recipe
     assert said.recipe.seed == 1
+    found = credentials.read(path)
+    assert found
+    assert found.generation
+    assert found.generation.recipe == said.recipe.digest
+    assert [finding for finding in verify.picture(path).findings if finding.state == "changed"] == []
 
 
 def test_a_url_leads_to_the_picture_without_a_token_for_an_hour(
@@ -167,7 +173,7 @@ def test_a_url_leads_to_the_picture_without_a_token_for_an_hour(
     assert httpx2.get(late.data[0].url or "").status_code == 410
 
 
-def test_a_stream_shows_the_picture_come_about(client: openai.OpenAI) -> None:
+def test_a_stream_shows_the_picture_come_about(client: openai.OpenAI, server: Running) -> None:
     stream = client.images.generate(
         prompt="a fox", stream=True, partial_images=3, extra_body={"steps": 40, "seed": 1}, **SMALL
     )
@@ -180,9 +186,8 @@ def test_a_stream_shows_the_picture_come_about(client: openai.OpenAI) -> None:
     assert last.type == "image_generation.completed"
     assert (last.size, last.output_format, last.usage.output_tokens) == ("64x64", "png", 1024)
     assert last.seed == 1  # type: ignore[attr-defined]
-    whole = client.images.generate(prompt="a fox", extra_body={"steps": 40, "seed": 1}, **SMALL)
-    assert whole.data
-    assert (array(opened(whole.data[0].b64_json)) == array(pictures[-1])).all()
+    with Image.open(server.service.library.file(last.picture)) as kept:  # type: ignore[attr-defined]
+        assert (array(kept) == array(pictures[-1])).all()
 
 
 def test_an_edit_paints_what_the_mask_leaves_open(client: openai.OpenAI, server: Running) -> None:
