@@ -6,9 +6,11 @@ Rombach et al. 2022, appendix E.2.1 (the spatial transformer). Parameter names a
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone reads
+
+from impasto.models.precision import attend
+from impasto.models.sparing import plus, times
 
 
 class Attention(nn.Module):
@@ -34,7 +36,7 @@ class Attention(nn.Module):
             projected.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, N or T, C / heads)
             for projected in (self.to_q(x), self.to_k(context), self.to_v(context))
         )
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        attended = attend(q, k, v).transpose(1, 2).flatten(2)
         out: Tensor = self.to_out[0](attended)
         return out
 
@@ -49,7 +51,7 @@ class GEGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, N, C) to (B, N, hidden)."""
         value, gate = self.proj(x).chunk(2, dim=-1)
-        return torch.mul(value, F.gelu(gate))
+        return times(F.gelu(gate), value)
 
 
 class FeedForward(nn.Module):
@@ -81,9 +83,9 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Map `x` (B, N, C), told of `context` (B, T, D), to (B, N, C)."""
         h = self.norm1(x)
-        x = x + self.attn1(h, h)
-        x = x + self.attn2(self.norm2(x), context)
-        return torch.add(x, self.ff(self.norm3(x)))
+        x = plus(self.attn1(h, h), x)
+        x = plus(self.attn2(self.norm2(x), context), x)
+        return plus(self.ff(self.norm3(x)), x)
 
 
 class SpatialTransformer(nn.Module):
@@ -112,7 +114,7 @@ class SpatialTransformer(nn.Module):
         h = self.proj_in(_sequence(h)) if self.linear else _sequence(self.proj_in(h))
         h = self.transformer_blocks[0](h, context)
         h = _image(self.proj_out(h), x) if self.linear else self.proj_out(_image(h, x))
-        return torch.add(x, h)
+        return plus(h, x)
 
 
 def _sequence(x: Tensor) -> Tensor:

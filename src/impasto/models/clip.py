@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone reads
 from typing_extensions import Self
 
 from impasto.errors import InvalidInput
+from impasto.models.precision import attend
 from impasto.schema import Frozen
 
 
@@ -83,7 +84,7 @@ class CausalAttention(nn.Module):
             projected.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, D / heads)
             for projected in (self.q_proj(x), self.k_proj(x), self.v_proj(x))
         )
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        attended = attend(q, k, v, causal=True)
         out: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
         return out
 

@@ -5,9 +5,10 @@ Parameter names are those of the diffusers folder format (`norm1`, `conv1`, `tim
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everyone reads
+
+from impasto.models.sparing import plus, silu
 
 
 class ResnetBlock(nn.Module):
@@ -35,12 +36,11 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """Map `x` (B, C_in, H, W), and `time` (B, D) after its SiLU, to (B, C_out, H, W)."""
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(silu(self.norm1(x)))
         if time is not None:
-            h = h + self.time_emb_proj(time)[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
-        residual = x if self.conv_shortcut is None else self.conv_shortcut(x)
-        return torch.add(residual, h)
+            h = plus(h, self.time_emb_proj(time)[:, :, None, None])
+        h = self.conv2(silu(self.norm2(h)))
+        return plus(h, x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 class Downsample(nn.Module):

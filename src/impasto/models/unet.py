@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from impasto.models.attention import SpatialTransformer
 from impasto.models.resnet import Downsample, ResnetBlock, Upsample
+from impasto.models.sparing import silu
 from impasto.schema import Frozen
 
 EPS = 1e-5  # of the norms in and after the residual blocks; those of the attention have 1e-6
@@ -205,7 +206,7 @@ class UNet(nn.Module):
         for level in self.up_blocks:
             skips, own = skips[:-taken], skips[-taken:]
             x = level(x, own, time, context, skips[-1].shape[2:] if skips else None)
-        out: Tensor = self.conv_out(F.silu(self.conv_norm_out(x)))
+        out: Tensor = self.conv_out(silu(self.conv_norm_out(x)))
         return out
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name everyone reads
 from typing_extensions import Self
 
+from impasto.models.precision import attend
 from impasto.models.resnet import Downsample, ResnetBlock, Upsample
+from impasto.models.sparing import plus, silu
 from impasto.schema import Frozen
 
 EPS = 1e-6  # of every norm in this network; 1e-5, torch's default, is subtly wrong
@@ -90,9 +91,9 @@ class PixelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         h = self.group_norm(x).flatten(2).transpose(1, 2).unsqueeze(1)  # (B, 1, H*W, C): one head
-        h = F.scaled_dot_product_attention(self.to_q(h), self.to_k(h), self.to_v(h))
+        h = attend(self.to_q(h), self.to_k(h), self.to_v(h))
         h = self.to_out[0](h).squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:])
-        return torch.add(x, h)
+        return plus(h, x)
 
 
 class MidBlock(nn.Module):
@@ -164,7 +165,7 @@ class Encoder(nn.Module):
         for level in self.down_blocks:
             x = level(x)
         x = self.mid_block(x)
-        out: Tensor = self.conv_out(F.silu(self.conv_norm_out(x)))
+        out: Tensor = self.conv_out(silu(self.conv_norm_out(x)))
         return out
 
 
@@ -185,7 +186,7 @@ class Decoder(nn.Module):
         x = self.mid_block(self.conv_in(z))
         for level in self.up_blocks:
             x = level(x)
-        out: Tensor = self.conv_out(F.silu(self.conv_norm_out(x)))
+        out: Tensor = self.conv_out(silu(self.conv_norm_out(x)))
         return out
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from impasto.errors import PictureFailed
 from impasto.models.vae import AutoencoderKL
-from impasto.pipeline.seamless import Seamless
+from impasto.pipeline.seamless import meeting
 from impasto.pipeline.tiles import tiled
 
 
@@ -48,7 +48,7 @@ class Latents:
         Raises:
             PictureFailed: the pixels are not finite.
         """
-        with Seamless(seamless):
+        with meeting(seamless):
             return [image(self._decoded(latent, tile)) for latent in latents.split(1)]
 
     def _decoded(self, latent: Tensor, tile: int | None) -> Tensor:

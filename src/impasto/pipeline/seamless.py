@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -30,3 +31,8 @@ class Seamless(TorchFunctionMode):
             x = F.pad(x, (circular[0], circular[0], circular[1], circular[1]), mode="circular")
             args = (x, weight, bias, stride, (down - circular[1], across - circular[0]), *rest)
         return func(*args, **values)
+
+
+def meeting(axes: str | None) -> AbstractContextManager[Any]:
+    """Return `Seamless` for `axes`, and nothing to enter for none: layers may then work in strips."""
+    return Seamless(axes) if axes else nullcontext()

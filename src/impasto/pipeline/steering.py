@@ -14,7 +14,7 @@ from impasto.diffusion.schedules import NoiseSchedule
 from impasto.models.specs import ModelSpec
 from impasto.models.unet import UNet
 from impasto.pipeline.passes import Pass
-from impasto.pipeline.seamless import Seamless
+from impasto.pipeline.seamless import meeting
 from impasto.pipeline.words import Reading
 from impasto.prompts.composition import Composed
 from impasto.prompts.conditioning import Conditioning
@@ -49,7 +49,7 @@ def network(unet: UNet, dtype: torch.dtype, seamless: str | None, seen: Tensor |
     def called(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         if seen is not None:
             x = torch.cat([x, seen.expand(len(x), -1, -1, -1)], dim=1)
-        with Seamless(seamless):
+        with meeting(seamless):
             out: Tensor = unet(x.to(dtype), t, context)
         return out.float()
 

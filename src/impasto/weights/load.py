@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from impasto.errors import InvalidInput, KeyMismatch, NotFound
 from impasto.files import write_text
 from impasto.models.clip import CLIPTextEncoder
+from impasto.models.precision import widened
 from impasto.models.specs import ModelSpec
 from impasto.models.tokenizer import CLIPTokenizer
 from impasto.models.unet import UNet
@@ -118,7 +119,7 @@ def _empty(make: Callable[[], M]) -> M:
 def _fill(module: M, component: Component, dtype: torch.dtype | None, device: torch.device | str) -> M:
     tensors = {name: _tensor(component.file, theirs, dtype, device) for name, theirs in component.names.items()}
     module.load_state_dict(tensors, strict=True, assign=True)
-    return module.eval().requires_grad_(False)
+    return widened(module).eval().requires_grad_(False)
 
 
 class _Unfilled(TorchFunctionMode):
