@@ -141,7 +141,7 @@ def test_a_server_that_is_told_to_stop_stops_and_the_next_goes_on(tmp_path: Path
         with server.http.stream("GET", "/api/events") as listening:
             server.process.send_signal(signal.SIGTERM)
             assert b"event: job" in b"".join(listening.iter_bytes())  # the subscription ends, and with it this
-        assert server.process.wait(PATIENCE) == 0
+        assert server.process.wait(PATIENCE) == -signal.SIGTERM  # as shells expect of what a signal ended
         server.end()
     with served(data, tiny_model) as server:
         assert server.jobs()[0]["attempts"] in (0, 1)

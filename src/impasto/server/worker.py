@@ -13,6 +13,7 @@ import ctypes
 import gc
 import io
 import json
+import math
 import os
 import queue
 import signal
@@ -210,7 +211,7 @@ class Worker:
         recipes = [Recipe.model_validate(item.recipe) for item in items]
         sources = [open_image(path) for path in dict.fromkeys(path for item in items for path in item.sources)]
         jobs = {item.job: sum(item.job == other.job for other in items) for item in items}
-        shown = 0.0
+        shown = -math.inf
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of half precision that fails and is made again
             for progress in model.make(recipes, sources=sources):
