@@ -7,22 +7,28 @@ from typing import Any
 
 import pytest
 
+from impasto.corpus.store import Corpus
 from impasto.pictures import png
 from tests.server.running import running
+from tests.server.test_origin import trained as trained  # a fixture: a model beside the corpus that it learned from
 from tests.studio.conftest import Studio
 
 pytest.importorskip("playwright")
 
 
-def test_pictures_are_found_again_after_a_restart(browser: Any, tmp_path: Path) -> None:
-    with running(tmp_path) as server:
+def test_pictures_and_their_makers_are_found_again_after_a_restart(
+    browser: Any, tmp_path: Path, trained: tuple[Path, Corpus]
+) -> None:
+    model, corpus = trained
+    with running(tmp_path, models=(str(model),)) as server:
         context = browser.new_context()
         studio = Studio(context.new_page(), server.url)
-        studio.open({"prompt": "a red apple", "count": 3, "settings": {"width": 32, "height": 32}})
+        studio.open({"prompt": "a red apple", "count": 3, "settings": {"width": 32, "height": 32, "steps": 2}})
+        studio.page.get_by_role("radio", name="soft").click()
         studio.make()
         studio.page.locator(".works .tile img").nth(2).wait_for()
         context.close()
-    with running(tmp_path) as server:
+    with running(tmp_path, models=(str(model),)) as server:
         context = browser.new_context(accept_downloads=True)
         studio = Studio(context.new_page(), server.url)
         studio.open()
@@ -39,12 +45,17 @@ def test_pictures_are_found_again_after_a_restart(browser: Any, tmp_path: Path) 
         studio.page.keyboard.press("Enter")
         studio.page.wait_for_selector(".recipe")
         assert second in studio.page.url
-        studio.page.get_by_text("Whose work is in it cannot be told.").wait_for()
+        origin = studio.page.get_by_role("region", name="Made from")
+        origin.get_by_text(f"{len(corpus.rows)} pictures, used under the licence that their makers chose").wait_for()
+        for row in corpus.rows:
+            assert origin.get_by_text(row.maker.name).count()
+            assert origin.get_by_text(row.licence.spdx).count()
+        assert origin.get_by_title(corpus.root).count() == 1
         studio.page.keyboard.press("s")
         studio.page.wait_for_selector(".star[data-selected]")
         with studio.page.expect_download() as download:
             studio.page.get_by_label("Download").click()
-        assert png.read_recipe(download.value.path()).prompt == "a red apple"
+        assert png.read_recipe(download.value.path()).prompt == "a red apple, soft style"
         studio.page.keyboard.press("Escape")
         studio.button("Starred").click()
         studio.page.wait_for_function("() => document.querySelectorAll('.wall .tile').length === 1")

@@ -68,23 +68,25 @@ export interface MakerCredit {
   uri: string | null
   rows: number
   licences: string[]
-  collection: string | null
-  consent: string | null
+  /** Collection -> works. */
+  collections: Record<string, number>
+  /** Basis of the right to use them -> works. */
+  consent: Record<string, number>
 }
 
 export interface CorpusOrigin {
-  name?: string | null
+  name: string
   root: string
   rows: number
-  licences: { licence: string; rows: number; url?: string | null }[]
+  refused: number
+  licences: { licence: string; rows: number }[]
   makers: MakerCredit[]
-  policy?: unknown
 }
 
 export interface Origin {
-  receipt: Record<string, unknown> | null
+  receipt: { kind: string; name: string; licence: string | null; corpora: { root: string; rows: number }[] } | null
   corpus: CorpusOrigin | null
-  parents: { name?: string | null; digest?: string | null; licence?: string | null; role?: string | null }[]
+  parents: { name: string; identity: string; role: string }[]
 }
 
 export interface Adapter {

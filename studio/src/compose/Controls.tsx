@@ -60,13 +60,19 @@ function AdapterImage({ adapter }: { adapter: Adapter }) {
   )
 }
 
+/** Embeddings are called by their name in the prompt, the others are put beside the model. */
+function add(adapter: Adapter): void {
+  if (adapter.kind === 'embedding') edit(({ prompt }) => ({ prompt: prompt ? `${prompt}, ${adapter.id}` : adapter.id }))
+  else edit(({ adapters }) => ({ adapters: [...adapters, { id: adapter.id, weight: 1 }] }))
+}
+
 export function Adapters() {
   const { data: known = [] } = useAdapters()
   const uses = useDraft((draft) => draft.adapters)
   const rest = known.filter((adapter) => !uses.some((use) => use.id === adapter.id))
   return (
     <Section title="Adapters" note={uses.length || 'none'} open={uses.length > 0}>
-      {known.length === 0 && <p className="hint">There are none yet. One is made with impasto train lora, or put into the store with impasto pull.</p>}
+      {known.length === 0 && <p className="hint">There are none. The server finds them in the folders that it is started with: impasto serve --adapters FOLDER.</p>}
       <ul className="adapters">
         {uses.map((use) => {
           const adapter = known.find(({ id }) => id === use.id)
@@ -79,7 +85,7 @@ export function Adapters() {
             <Plus aria-hidden /> Add an adapter
           </Button>
           <Popover className="popover">
-            <Menu className="options" items={rest} onAction={(id) => edit(({ adapters }) => ({ adapters: [...adapters, { id: String(id), weight: 1 }] }))}>
+            <Menu className="options" items={rest} onAction={(id) => add(rest.find((adapter) => adapter.id === id)!)}>
               {(adapter) => (
                 <MenuItem id={adapter.id} textValue={adapter.name} className="with-image">
                   <AdapterImage adapter={adapter} />

@@ -1,4 +1,4 @@
-import { Brush, Download, Repeat, Sprout, Star, Trash2, ZoomIn } from 'lucide-react'
+import { Brush, Download, Repeat, Shuffle, Sprout, Star, Trash2, ZoomIn } from 'lucide-react'
 import { useState } from 'react'
 import { Button, Dialog, DialogTrigger, Heading, Modal, ModalOverlay, Popover, ToggleButton } from 'react-aria-components'
 
@@ -8,7 +8,7 @@ import { Choice, IconButton } from '../controls'
 import { complain } from '../controls/notices'
 import { learn, useCapabilities } from '../state/server'
 import { goTo, setView, show, toStage } from '../state/view'
-import { remove, sameSeed, sendToEdit, star, useAgain } from './use'
+import { remove, sameSeed, sendToEdit, star, useAgain, vary } from './use'
 
 function Upscale({ picture }: { picture: Picture }) {
   const { data } = useCapabilities()
@@ -103,6 +103,11 @@ export function Actions({ picture }: { picture: Picture }) {
         <ToggleButton className="icon star" aria-label="Star" isSelected={picture.starred} onChange={() => void star(picture)}>
           <Star aria-hidden />
         </ToggleButton>
+        {picture.recipe && (
+          <IconButton label="Vary it a little" onPress={() => void vary(picture)}>
+            <Shuffle aria-hidden />
+          </IconButton>
+        )}
         {picture.recipe && <Upscale picture={picture} />}
         <a className="icon" href={`${picture.url}?download=1`} download aria-label="Download" title="Download">
           <Download aria-hidden />

@@ -2,23 +2,25 @@ import { ExternalLink } from 'lucide-react'
 import { useState } from 'react'
 import { Button } from 'react-aria-components'
 
-import type { CorpusOrigin, MakerCredit, Picture } from '../api/types'
+import type { CorpusOrigin, MakerCredit, Model, Origin as Told, Picture } from '../api/types'
 import { useModels, useOrigin } from '../state/server'
 import { many, shortDigest } from '../words'
 
 const FIRST_MAKERS = 8
 
-/** In which way makers agreed, in words. */
-const CONSENT: Record<string, string> = {
-  licence: 'by the licence they chose',
-  'opt-in': 'asked, and agreed',
-  own: 'own work',
-  'public-domain': 'in the public domain',
+/** By which right works are used, in words. */
+const BASES: Record<string, string> = {
+  owner: 'by their owner',
+  grant: 'with their makers’ leave',
+  licence: 'under the licence that their makers chose',
+  'public-domain': 'as the public domain',
+  unreserved: 'as nobody reserved them',
+  synthetic: 'as the work of a model',
+  unknown: 'by what right is not known',
 }
 
-function consents(makers: MakerCredit[]): string {
-  const found = [...new Set(makers.map((maker) => maker.consent).filter((consent) => consent !== null))]
-  return found.map((consent) => CONSENT[consent] ?? consent).join('; ')
+function bases(consents: Record<string, number>[]): string[] {
+  return [...new Set(consents.flatMap((consent) => Object.keys(consent)))]
 }
 
 /** Shares of the licences as one bar, with their names and counts under it. */
@@ -46,8 +48,9 @@ function web(uri: string | null): uri is string {
   return !!uri && /^https?:\/\//.test(uri)
 }
 
-/** `consent` is said where makers differ in it; otherwise the sum above says it of all. */
-function Maker({ maker, consent }: { maker: MakerCredit; consent: boolean }) {
+/** The right is said of each maker where they differ in it; otherwise the sum above says it of all. */
+function Maker({ maker, differ }: { maker: MakerCredit; differ: boolean }) {
+  const right = differ ? bases([maker.consent]).map((basis) => BASES[basis] ?? basis) : []
   return (
     <li>
       <span className="maker">
@@ -60,20 +63,20 @@ function Maker({ maker, consent }: { maker: MakerCredit; consent: boolean }) {
         )}
       </span>
       <span className="works-of">{many(maker.rows, 'work')}</span>
-      <small>{[maker.collection, maker.licences.join(', '), consent && maker.consent && (CONSENT[maker.consent] ?? maker.consent)].filter(Boolean).join(' · ')}</small>
+      <small>{[Object.keys(maker.collections).join(', '), maker.licences.join(', '), ...right].filter(Boolean).join(' · ')}</small>
     </li>
   )
 }
 
 function Makers({ makers }: { makers: MakerCredit[] }) {
   const [all, setAll] = useState(false)
-  const consent = new Set(makers.map((maker) => maker.consent)).size > 1
+  const differ = bases(makers.map((maker) => maker.consent)).length > 1
   const shown = all ? makers : makers.slice(0, FIRST_MAKERS)
   return (
     <>
       <ul className="makers">
         {shown.map((maker, k) => (
-          <Maker key={`${maker.name} ${k}`} maker={maker} consent={consent} />
+          <Maker key={`${maker.name} ${k}`} maker={maker} differ={differ} />
         ))}
       </ul>
       {makers.length > shown.length && (
@@ -87,7 +90,7 @@ function Chain({ links }: { links: { what: string; name: string; digest: string 
   return (
     <ol className="chain">
       {links.map(({ what, name, digest }) => (
-        <li key={what}>
+        <li key={`${what} ${name} ${digest}`}>
           <span>{what}</span>
           <b>{name}</b>
           {digest && <code title={digest}>{shortDigest(digest)}</code>}
@@ -97,45 +100,55 @@ function Chain({ links }: { links: { what: string; name: string; digest: string 
   )
 }
 
+/** Everything that the picture was made from, nearest first. */
+function links(picture: Picture, model: Model | undefined, origin: Told | undefined) {
+  const name = model?.name ?? String(picture.recipe?.model_name ?? picture.model)
+  const adapters = (picture.recipe?.adapters ?? []) as { name: string; identity: string }[]
+  return [
+    { what: 'Picture', name: `${picture.width} × ${picture.height}`, digest: null },
+    { what: 'Model', name: [name, model?.licence].filter(Boolean).join(', '), digest: picture.model_digest },
+    ...adapters.map((adapter) => ({ what: 'Adapter', name: adapter.name, digest: adapter.identity })),
+    ...(origin?.parents ?? []).map((parent) => ({ what: parent.role, name: parent.name, digest: parent.identity })),
+    ...(origin?.receipt?.corpora ?? []).map((use) => ({ what: 'Corpus', name: many(use.rows, 'work'), digest: use.root })),
+  ]
+}
+
+function Sum({ corpus }: { corpus: CorpusOrigin }) {
+  const makers = new Set(corpus.makers.map((maker) => maker.name)).size
+  const rights = bases(corpus.makers.map((maker) => maker.consent)).map((basis) => BASES[basis] ?? basis)
+  return (
+    <p className="sum">
+      The work of <b>{many(makers, 'maker')}</b>: {many(corpus.rows, 'picture')}, used {rights.join('; ')}.
+      {corpus.refused > 0 && ` ${many(corpus.refused, 'other')} ${corpus.refused === 1 ? 'was' : 'were'} refused by its policy.`}
+    </p>
+  )
+}
+
+function Unknown({ model, origin, error }: { model: Model | undefined; origin: Told | undefined; error: Error | null }) {
+  if (error) return <p className="hint">{error.message}</p>
+  if (!model) return <p className="hint">The model is no longer on this server, and with it the record of what it learned from.</p>
+  if (origin?.receipt?.corpora.length) return <p className="hint">Its receipt names the corpus by digest; the list of makers is not on this server.</p>
+  return <p className="hint">This model came without a record of what it learned from. Whose work is in it cannot be told.</p>
+}
+
 /** The model that a picture came from, and the makers, licences and consent of the corpus behind that. */
 export function Origin({ picture }: { picture: Picture }) {
-  const { data: models = [] } = useModels()
-  const model = models.find(({ id, digest }) => id === picture.model || (digest !== null && digest === picture.model_digest))
-  const { data: origin, isPending, error } = useOrigin(model?.id)
-  const corpus = origin?.corpus ?? null
-  const name = model?.name ?? String(picture.recipe?.model_name ?? picture.model)
+  const { data: models = [], isPending: looking } = useModels()
+  const model = models.find(({ digest }) => digest === picture.model_digest)
+  const { data: origin, isLoading, error } = useOrigin(model?.id)
+  const corpus = origin?.corpus
   return (
     <section className="origin" aria-label="Made from">
       <h3>Made from</h3>
-      {corpus && (
-        <p className="sum">
-          The work of <b>{many(new Set(corpus.makers.map((maker) => maker.name)).size, 'maker')}</b>: {many(corpus.rows, 'picture')}
-          {consents(corpus.makers) && `, used ${consents(corpus.makers)}`}.
-        </p>
-      )}
-      <Chain
-        links={[
-          { what: 'Picture', name: `${picture.width} × ${picture.height}`, digest: null },
-          { what: 'Model', name: [name, model?.licence].filter(Boolean).join(', '), digest: picture.model_digest },
-          ...(origin?.parents ?? []).map((parent, k) => ({ what: parent.role ?? `Parent ${k + 1}`, name: parent.name ?? 'unnamed', digest: parent.digest ?? null })),
-          ...(corpus ? [{ what: 'Corpus', name: corpus.name ?? many(corpus.rows, 'row'), digest: corpus.root }] : []),
-        ]}
-      />
+      {corpus && <Sum corpus={corpus} />}
+      <Chain links={links(picture, model, origin)} />
       {corpus && (
         <>
           <Licences corpus={corpus} />
           <Makers makers={corpus.makers} />
         </>
       )}
-      {!corpus && !(model && isPending) && (
-        <p className="hint">
-          {error
-            ? error.message
-            : model
-              ? 'This model came without a record of what it learned from. Whose work is in it cannot be told.'
-              : 'The model is no longer on this server, and with it the record of what it learned from.'}
-        </p>
-      )}
+      {!corpus && !looking && !isLoading && <Unknown model={model} origin={origin} error={error} />}
     </section>
   )
 }

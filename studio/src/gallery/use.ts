@@ -1,5 +1,6 @@
 import { api } from '../api/client'
 import type { Picture, Recall, StartRequest } from '../api/types'
+import { drawSeed } from '../compose/Controls'
 import { draftOf } from '../compose/request'
 import { complain, say } from '../controls/notices'
 import { edit, NO_EXTENSION, setSetting, setStart, type StartPicture } from '../state/draft'
@@ -45,6 +46,12 @@ async function again(picture: Picture, same: boolean, said: string): Promise<voi
   } catch (error) {
     complain(error, 'The recipe could not be taken over')
   }
+}
+
+/** Asks for pictures that are nearly this one. */
+export async function vary(picture: Picture): Promise<void> {
+  await again(picture, true, 'Its recipe is in the controls, and varies a little.')
+  edit({ variation: { on: true, seed: drawSeed(), strength: 0.2 } })
 }
 
 export const useAgain = (picture: Picture) => again(picture, false, 'Its recipe is in the controls, with a new seed.')

@@ -129,7 +129,7 @@ export function allPictures(data: InfiniteData<PicturePage> | undefined): Pictur
 export function useModel(): Model | undefined {
   const { data } = useModels()
   const chosen = useDraft((draft) => draft.model)
-  return data?.find((model) => model.id === chosen) ?? data?.find((model) => model.loaded) ?? data?.[0]
+  return data?.find((model) => model.id === chosen) ?? data?.[0]
 }
 
 const FALLBACK: Defaults = { sampler: 'euler', schedule: 'karras', steps: 20, guidance: 7, width: 512, height: 512, multiple: 8 }
