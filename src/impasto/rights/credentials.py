@@ -109,12 +109,6 @@ class Made:
         return self.recipe.start is not None if self.edited is None else self.edited
 
 
-def receipts_of(networks: object) -> list[Receipt]:
-    """Return the receipt of a model whose `networks` came from files that have one."""
-    receipt = getattr(getattr(networks, "checkpoint", None), "receipt", None)
-    return [receipt] if isinstance(receipt, Receipt) else []
-
-
 def sign(path: Path, made: Made, identity: Identity | None = None) -> None:
     """Put a credential into the picture file at `path`, the last thing to be written into it.
 

@@ -12,15 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from impasto.adapters.embeddings import Embedding
+from impasto.adapters.lora import Adapter
+from impasto.adapters.metadata import receipt_of
 from impasto.corpus.attribution import attribution
-from impasto.errors import ImpastoError, ReceiptMismatch
+from impasto.errors import ImpastoError, InvalidInput, ReceiptMismatch
 from impasto.receipt import Receipt
+from impasto.recipe import Recipe
 from impasto.schema import read_json
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.layouts import diffusers
+from impasto.weights.load import LoadedModel
 
 if TYPE_CHECKING:
     from impasto.corpus.store import Corpus
+    from impasto.pipeline.model import Model
 
 CORPUS = "corpus"
 """Folder in a model's own for the manifest of what it learned from."""
@@ -55,6 +61,37 @@ def check(checkpoint: Checkpoint, path: Path) -> None:
             f"{path} is not what its receipt says; nothing was loaded.{listing}\n"
             "Get it again from where you had it. If it was changed on purpose: --unverified, or load(verify=False)."
         )
+
+
+def check_part(part: Adapter | Embedding) -> None:
+    """Compare an adapter or embedding with the receipt in its file; nothing to do where it has none.
+
+    Raises:
+        ReceiptMismatch: it is of something else, or is none.
+    """
+    try:
+        receipt_of(part)
+    except InvalidInput as error:
+        raise ReceiptMismatch(
+            f"{error} Get it again from where you had it. If it was changed on purpose: --unverified, or "
+            "load(verify=False)."
+        ) from error
+
+
+def of(model: Model, recipe: Recipe) -> list[Receipt]:
+    """Return the receipts of what `model` makes the picture of `recipe` with: its own, and those of adapters."""
+    own = [model.networks.checkpoint.receipt] if isinstance(model.networks, LoadedModel) else []
+    parts: list[Adapter | Embedding] = [model.library.adapter(use.name) for use in recipe.adapters]
+    parts += [model.library.embedding(use.name) for use in recipe.embeddings]
+    found = [*own, *map(_receipt, parts)]
+    return [receipt for receipt in found if receipt]
+
+
+def _receipt(part: Adapter | Embedding) -> Receipt | None:
+    try:
+        return receipt_of(part)
+    except InvalidInput:  # somebody insisted on using it
+        return None
 
 
 def mismatches(checkpoint: Checkpoint, path: Path) -> Iterator[Mismatch]:

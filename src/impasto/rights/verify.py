@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -74,7 +75,9 @@ def picture(path: Path, trust: str = "", kept: Commitment | None = None) -> Repo
 def _texts(path: Path) -> tuple[dict[str, str], str]:
     """Return the texts in a picture, and why there are none where it cannot be read."""
     try:
-        return formats.texts(path), ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of damage that is found anyhow
+            return formats.texts(path), ""
     except InvalidRecipe as error:
         return {}, str(error)
 
