@@ -13,7 +13,10 @@ PACKAGE = Path(__file__).parents[1] / "src" / "impasto"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What costs a good part of a second, or is only there for some commands.
-HEAVY = {"torch", "numpy", "pyarrow", "PIL", "pydantic", "safetensors", "tokenizers", "matplotlib", "resvg_py"}
+HEAVY = {
+    *("torch", "numpy", "pyarrow", "PIL", "pydantic", "safetensors", "tokenizers", "matplotlib", "resvg_py"),
+    *("c2pa", "cryptography", "fastapi", "httpx2", "huggingface_hub", "mcp", "sqlalchemy", "usearch", "uvicorn"),
+}
 
 VAGUE = {"utils", "util", "common", "helpers", "helper", "core", "misc"}
 
