@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,11 @@ def test_a_service_of_its_own_starts_when_asked_and_gives_way_to_another(tmp_pat
             second.stop()
 
     anyio.run(main)
+
+
+def test_tools_are_seen_before_torch_is_there() -> None:
+    code = "import sys, impasto.server.mcp; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_impasto_mcp_speaks_over_standard_input_and_output(server: Running) -> None:

@@ -15,10 +15,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx2
-from fastapi import FastAPI
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
@@ -30,8 +29,12 @@ import impasto
 from impasto.errors import ImpastoError, InvalidInput
 from impasto.files import written_whole
 from impasto.server.dialects.images import from_text
-from impasto.server.service import FolderTaken, Service
 from impasto.server.settings import Settings
+
+if TYPE_CHECKING:  # torch comes in with these, after a client has seen the tools
+    from fastapi import FastAPI
+
+    from impasto.server.service import Service
 
 INSTRUCTIONS = """Impasto makes pictures from words with open models, on the user's own machine or server.
 generate makes pictures, edit changes one, recall says how a picture was made, origin says whose works a model learned
@@ -320,7 +323,7 @@ def mcp_server(connect: Callable[[], Awaitable[httpx2.AsyncClient]], place: Plac
 
 def connected_to(app: FastAPI, token: str | None) -> Callable[[], Awaitable[httpx2.AsyncClient]]:
     """Return how to reach the native API of `app` in this process: the same requests, without a network."""
-    return fixed(over(httpx2.ASGITransport(app=app), "http://localhost", token))
+    return fixed(over(httpx2.ASGITransport(app=app, raise_app_exceptions=False), "http://localhost", token))
 
 
 def fixed(client: httpx2.AsyncClient) -> Callable[[], Awaitable[httpx2.AsyncClient]]:
@@ -364,6 +367,7 @@ class Own:
 
 def _started(settings: Settings) -> tuple[Service, FastAPI]:
     from impasto.server.app import create_app
+    from impasto.server.service import FolderTaken, Service
 
     for number in range(1, MOST_AT_ONCE):
         data = settings.data if number == 1 else settings.data.with_name(f"{settings.data.name}-{number}")
