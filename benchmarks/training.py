@@ -2,6 +2,7 @@
 
     python benchmarks/training.py time --size 256         taking turns in one process, with the very same weights
     python benchmarks/training.py memory --size 512       one process each, peak resident memory of a whole run
+    python benchmarks/training.py kept --size 128         what a step keeps for the way back; it grows with the pixels
     python benchmarks/training.py loss                    the same noise and timesteps: the curves on a small network
 
 The other side is the loop of `examples/text_to_image/train_text_to_image_lora.py` and
@@ -21,7 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +215,57 @@ def measure_memory(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
             text=True,
         )
         found[side] = json.loads(run.stdout.splitlines()[-1])
+        print(f"{side}: {found[side]:.0f} MB", file=sys.stderr)
+    return {**found, "ratio": found["ours"] / found["theirs"]}
+
+
+@dataclass(eq=False)
+class Held:
+    """A tensor for as long as the way back needs it."""
+
+    tensor: Tensor
+
+
+class Kept:
+    """Counts the bytes that are kept for the way back, without those of `own` tensors."""
+
+    def __init__(self, own: Iterable[Tensor]) -> None:
+        self._own = {tensor.untyped_storage().data_ptr() for tensor in own}
+        self._held: weakref.WeakSet[Held] = weakref.WeakSet()
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda held: held.tensor)
+
+    def _keep(self, tensor: Tensor) -> Held:
+        held = Held(tensor)
+        self._held.add(held)
+        return held
+
+    @property
+    def bytes(self) -> int:
+        """How many there are now."""
+        storages = [held.tensor.untyped_storage() for held in self._held]
+        found = {storage.data_ptr(): storage.nbytes() for storage in storages}
+        return sum(size for place, size in found.items() if place not in self._own)
+
+
+def measure_kept(chosen: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Return the MB that both sides keep for the way back in one step, besides weights."""
+    folder, pictures = write_model(work / "model", spec(chosen.small)), write_picture(work / "pictures", chosen.size)
+    theirs = Theirs(folder, chosen.size, chosen.precision)
+    task, _ = ours(folder, pictures, plan(chosen.size, 1, chosen.precision))
+    share(task, theirs)
+    own = [*theirs.unet.parameters(), *theirs.vae.parameters(), *theirs.text_encoder.parameters()]
+    own += [*task.modules.parameters(), *task.student.frozen.unet.parameters()]
+    found: dict[str, Any] = {}
+    losses: dict[str, Callable[[], object]] = {
+        "ours": lambda: task.loss(0).value,
+        "theirs": lambda: theirs.loss(*[None] * 3),
+    }
+    for side, loss in losses.items():
+        kept = Kept(own)
+        with kept.hooks:
+            value = loss()
+        found[side] = kept.bytes / 2**20
+        del value
     return {**found, "ratio": found["ours"] / found["theirs"]}
 
 
@@ -272,10 +326,18 @@ def _same_start(task: SubjectTask, theirs: Theirs) -> None:
         parameter.data = own[f"{path}.lora_{letter}.default.weight"].data.clone()
 
 
+MEASUREMENTS: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
+    "time": measure_time,
+    "memory": measure_memory,
+    "kept": measure_kept,
+    "loss": compare_losses,
+}
+
+
 def main() -> None:
     """Run the measurement that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["time", "memory", "loss", "side"])
+    parser.add_argument("what", choices=["time", "memory", "kept", "loss", "side"])
     parser.add_argument("side", nargs="?", choices=["ours", "theirs"])
     parser.add_argument("--size", type=int, default=512, help="side of the picture in pixels")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
@@ -288,7 +350,7 @@ def main() -> None:
         return
     work = chosen.work or Path(tempfile.mkdtemp(prefix="training-"))
     try:
-        found = {"time": measure_time, "memory": measure_memory, "loss": compare_losses}[chosen.what](chosen, work)
+        found = MEASUREMENTS[chosen.what](chosen, work)
         print(json.dumps({"what": chosen.what, "size": chosen.size, "precision": chosen.precision, **found}, indent=2))
     finally:
         if chosen.work is None:

@@ -4,8 +4,9 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from benchmarks.training import Kept
 from impasto.adapters.attach import Use, attached
 from impasto.adapters.trainable import LoRAConfig, Modules, TrainableAdapter
 from impasto.models.unet import UNet, UNetConfig
@@ -21,24 +22,6 @@ CONFIG = UNetConfig(
     cross_attention_dim=32,
     norm_num_groups=8,
 )
-
-
-class Kept:
-    """Counts the bytes that are kept for the way back, without those of `own` tensors."""
-
-    def __init__(self, own: list[Tensor]) -> None:
-        self._own, self._found = {t.untyped_storage().data_ptr() for t in own}, {}
-        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
-
-    def _keep(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._own:
-            self._found[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    @property
-    def bytes(self) -> int:
-        return sum(self._found.values())
 
 
 @pytest.mark.parametrize("modules", [("attention",), ("attention", "feed_forward", "convolutions", "time")])
@@ -65,7 +48,7 @@ def test_what_is_kept_is_less_and_what_comes_out_is_the_same(modules: tuple[Modu
     (size, out, gradients), (lean_size, lean, lean_gradients), (few, *_) = results
     assert torch.equal(out, lean)
     assert all((a - b).abs().max() <= 1e-5 * a.abs().max() for a, b in zip(gradients, lean_gradients, strict=True))
-    assert lean_size < 0.9 * size
+    assert lean_size < (0.6 if modules == ("attention",) else 0.95) * size
     assert few < 0.5 * size
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from impasto.models.clip import CLIPTextEncoder
 from impasto.models.specs import ModelSpec
 from impasto.models.unet import UNet
 from impasto.models.vae import AutoencoderKL
-from impasto.weights.checkpoint import Checkpoint
+from impasto.weights.checkpoint import Checkpoint, Component
 from impasto.weights.detect import open_model
 from impasto.weights.load import load_module
 
@@ -44,18 +44,23 @@ class Base:
 
     def text_encoder(self, dtype: torch.dtype | None = None) -> CLIPTextEncoder:
         """Return the text encoder, frozen."""
-        part = self.checkpoint.components["text_encoder"]
+        part = self._part("text_encoder")
         return load_module(lambda: CLIPTextEncoder(self.spec.text), part, dtype or self.dtype, self.device)
 
     def unet(self, dtype: torch.dtype | None = None) -> UNet:
         """Return the UNet, frozen."""
-        part = self.checkpoint.components["unet"]
+        part = self._part("unet")
         return load_module(lambda: UNet(self.spec.unet), part, dtype or self.dtype, self.device)
 
     def vae(self) -> AutoencoderKL:
         """Return the autoencoder, frozen, in float32: in half precision some overflow."""
-        part = self.checkpoint.components["vae"]
+        part = self._part("vae")
         return load_module(lambda: AutoencoderKL(self.spec.vae), part, torch.float32, self.device)
+
+    def _part(self, name: str) -> Component:
+        """Return a component whose weights leave memory with its network."""
+        part = self.checkpoint.components[name]
+        return replace(part, file=part.file.mapped_anew())
 
     @property
     def step(self) -> int:

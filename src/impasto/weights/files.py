@@ -116,8 +116,7 @@ class TensorFile(Mapping[str, torch.Tensor]):
         self.entries: Mapping[str, Entry]
         self.metadata: Mapping[str, str]
         self.entries, self.metadata = header or read_header(path)
-        with path.open("rb") as file:
-            self._sources = [(path, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))]
+        self._sources = [(path, _mapped(path))]
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -128,6 +127,12 @@ class TensorFile(Mapping[str, torch.Tensor]):
         """Return the same files with other `entries`, which must lie within them."""
         view = object.__new__(type(self))
         view.path, view.entries, view.metadata, view._sources = self.path, entries, self.metadata, self._sources
+        return view
+
+    def mapped_anew(self) -> Self:
+        """Return the same with mappings of its own: what was read leaves memory with the last tensor taken from it."""
+        view = self.viewed(self.entries)
+        view._sources = [(path, _mapped(path)) for path, _ in self._sources]
         return view
 
     @classmethod
@@ -181,6 +186,11 @@ class TensorFile(Mapping[str, torch.Tensor]):
             while left and (piece := file.read(min(left, 1 << 20))):
                 yield piece
                 left -= len(piece)
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
 def _tensor(source: mmap.mmap | bytearray, entry: Entry, offset: int) -> torch.Tensor:
