@@ -25,6 +25,8 @@ export default defineConfig({
     target: ['chrome115', 'firefox115', 'safari16.4'],
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
+    // Licences ask that their text goes with every copy; /licences.txt is linked from the page's help.
+    license: { fileName: 'licences.txt' },
     reportCompressedSize: false,
     chunkSizeWarningLimit: 700,
   },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -60,7 +61,7 @@ def test_building_it_again_gives_the_same_page(tmp_path: Path) -> None:
 def test_the_page_is_small_and_has_no_source_maps() -> None:
     files = [path for path in PAGE.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < MOST_BYTES
-    assert {path.suffix for path in files} <= {".html", ".js", ".css", ".svg", ".sha256"}
+    assert {path.suffix for path in files} <= {".html", ".js", ".css", ".svg", ".sha256", ".txt"}
 
 
 def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
@@ -73,6 +74,15 @@ def test_nothing_is_inline_and_nothing_comes_from_elsewhere() -> None:
     assert fetched
     assert all((PAGE / address.lstrip("/")).is_file() or (PAGE / "assets" / address).is_file() for address in fetched)
     assert "@import" not in styles
+
+
+def test_the_licences_of_what_is_built_in_are_there() -> None:
+    """Of the libraries that the page names itself, and of what those need."""
+    told = (PAGE / "licences.txt").read_text(encoding="utf-8")
+    needed = json.loads((SOURCES / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    assert [name for name in needed if f"## {name}" not in told] == []
+    assert "Permission is hereby granted" in told
+    assert "Apache License" in told
 
 
 def test_the_lock_file_names_no_registry() -> None:

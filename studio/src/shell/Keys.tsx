@@ -36,6 +36,9 @@ export function Keys() {
               </section>
             ))}
           </div>
+          <p className="hint">
+            Impasto is free software, Apache-2.0. This page is built with <a href="/licences.txt">the work of others</a>.
+          </p>
         </Dialog>
       </Modal>
     </ModalOverlay>
