@@ -241,6 +241,7 @@ STRAYS: dict[str, tuple[dict[str, torch.Tensor], type[ImpastoError], str]] = {
     "a LoHa of two shapes": (loha(torch.zeros(4, 8)), KeyMismatch, "two products"),
     "a LoKr": ({f"{KOHYA}.lokr_w1": torch.zeros(4, 4)}, UnsupportedConfig, "LoKr"),
     "biases": ({**pair(), f"{KOHYA}.lora_up.bias": torch.zeros(32)}, UnsupportedConfig, "biases"),
+    "embeddings": ({**pair(), "bundle_emb.cat.emb_params": torch.zeros(1, 4)}, UnsupportedConfig, "embeddings"),
     "for Flux": ({"transformer.single_blocks.0.lora_A.weight": torch.zeros(4, 4)}, UnsupportedConfig, "Flux"),
     "whole weights": ({**pair(), f"{KOHYA}.diff": torch.zeros(4, 4)}, UnsupportedConfig, "whole weights"),
 }

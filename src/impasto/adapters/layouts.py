@@ -65,6 +65,7 @@ OTHERS = {
     r".*\.lora_(B|up)\.(default\.)?bias$": "a LoRA that changes biases",
     r".*\.(modules_to_save|lora_embedding_[AB])": "a LoRA that replaces whole layers or token vectors",
     r"control_model\.|lora_controlnet": "for a ControlNet",
+    r"bundle_emb\.": "one that holds embeddings besides, which are files of their own here",
 }
 """(pattern of a name) -> what an adapter with such a tensor is, that is not read here."""
 
