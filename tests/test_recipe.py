@@ -57,6 +57,17 @@ LATER: dict[str, Any] = {
     "variation": {"seed": 3, "strength": 0.25},
     "seamless": "x",
     "vae_tile": 512,
+    "embeddings": [{"name": "glow", "identity": "sha256:" + "3" * 64}],
+    "prompt_rules": "a1111",
+    "emphasis": "no_norm",
+    "clip_skip": 2,
+    "sampler_options": {"eta": 0.5},
+    "discard_penultimate": True,
+    "first_noise": "unit",
+    "guidance_rescale": 0.7,
+    "guidance_interval": {"low": 0.5, "high": 5.0},
+    "noise_delta": 31337,
+    "zero_snr": "a1111",
 }
 
 
@@ -72,9 +83,32 @@ def test_what_came_later_is_in_the_digest_only_when_it_is_set() -> None:
     assert hires.digest != plain.digest
 
 
+def test_what_came_later_in_a_part_keeps_its_digest_too() -> None:
+    use = {"name": "ink", "identity": "sha256:" + "1" * 64, "weight": 0.5}
+    plain = Recipe(**FOX, adapters=[use], hires={"width": 256, "height": 256})
+    data = plain.plain()
+    assert data["adapters"] == [use]
+    assert data["hires"].keys() == {"width", "height", "upscaler", "strength", "steps", "sampler", "schedule"}
+    # The same weight said twice is the same recipe.
+    assert Recipe(**FOX, adapters=[{**use, "text_encoder": 0.5}], hires=data["hires"]).digest == plain.digest
+    for change in ({"text_encoder": 0.25}, {"ranks": 4}):
+        other = Recipe(**FOX, adapters=[{**use, **change}], hires=data["hires"])
+        assert other.digest != plain.digest
+        assert Recipe.from_json(other.canonical()) == other
+    other = {"name": "other", "identity": "sha256:" + "2" * 64}
+    second = Recipe(**FOX, hires={**data["hires"], "prompt": "an owl", "adapters": [use], "model": other})
+    assert (second.plain()["hires"]["adapters"], second.plain()["hires"]["model"]) == ([use], other)
+    assert Recipe.from_json(second.canonical()) == second
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"guidance_interval": {"low": 5, "high": 1}}, "is empty"),
+        ({"draw": {"count": 2, "row": 1}}, "that of comfyui"),
+        ({"noise": "comfyui", "draw": {"count": 2, "row": 2}}, "no row 2 of 2"),
+        ({"noise": "comfyui", "noise_delta": 1}, "do not go with the noise of comfyui"),
+        ({"hires": {"width": 256, "height": 256, "discard_penultimate": True}}, "name it"),
         ({"mask": LATER["mask"]}, "need a start"),
         ({"extension": LATER["extension"]}, "need a start"),
         ({"start": LATER["start"], "mask": {}}, "mask needs an image"),

@@ -211,6 +211,13 @@ class Extension(Frozen):
     bottom: Margin = 0
 
 
+class ModelUse(Frozen):
+    """A model besides the recipe's own: what people call it, and what it is."""
+
+    name: Name
+    identity: Digest
+
+
 class Hires(Grown):
     """A second pass at a larger size.
 
@@ -227,9 +234,10 @@ class Hires(Grown):
         prompt: None for the first pass's.
         negative_prompt: None for the first pass's.
         adapters: None for the first pass's.
+        model: that makes it; None for the first pass's.
     """
 
-    LATER = ("sampler_options", "discard_penultimate", "prompt", "negative_prompt", "adapters")
+    LATER = ("sampler_options", "discard_penultimate", "prompt", "negative_prompt", "adapters", "model")
 
     width: Side
     height: Side
@@ -243,6 +251,7 @@ class Hires(Grown):
     prompt: Prompt | None = None
     negative_prompt: Prompt | None = None
     adapters: tuple[AdapterUse, ...] | None = None
+    model: ModelUse | None = None
 
     @model_validator(mode="after")
     def _options_have_a_sampler(self) -> Self:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from impasto import __version__
 from impasto.diffusion.names import A1111 as A1111_SAMPLERS
-from impasto.diffusion.names import A1111_SCHEDULES, find
+from impasto.diffusion.names import A1111_SCHEDULES, COMFYUI, COMFYUI_SCHEDULES, find
 from impasto.diffusion.samplers import SAMPLERS
 from impasto.diffusion.schedules import SIGMAS
-from impasto.pictures import infotext
+from impasto.pictures import comfyui, infotext
 from impasto.recipe import Recipe
 
 FOX: dict[str, Any] = {
@@ -283,6 +283,19 @@ def test_a1111s_names_mean_what_they_mean_elsewhere(sampler: str) -> None:
         assert chosen.get("discard_penultimate", False) == meant.without_penultimate
         unit = chosen.get("first_noise", "unit" if meant.sampler == "ddim" else "sigma") == "unit"
         assert unit == meant.unit_variance
+        assert chosen.get("sampler_options", {}) == dict(meant.options)
+
+
+@pytest.mark.parametrize("sampler", [name for name in COMFYUI if not name.endswith("_gpu")])
+def test_comfyuis_names_mean_what_they_mean_elsewhere(sampler: str) -> None:
+    for schedule in COMFYUI_SCHEDULES:
+        inputs = {"steps": 5, "cfg": 7, "seed": 1, "sampler_name": sampler, "scheduler": schedule, "positive": ["2", 0]}
+        found = comfyui.read(infotext.json.dumps({"1": {"class_type": "KSampler", "inputs": inputs}}))
+        assert found is not None
+        chosen, meant = infotext.choices(found), find(sampler, schedule, "comfyui")
+        assert (chosen["sampler"], chosen["schedule"]) == (meant.sampler, meant.schedule)
+        assert chosen.get("discard_penultimate", False) == meant.without_penultimate
+        assert chosen.get("first_noise", "unit" if meant.sampler == "ddim" else "sigma") == "unit"
         assert chosen.get("sampler_options", {}) == dict(meant.options)
 
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F  # noqa: N812 - the name everyone reads
 
-from impasto.errors import InvalidRecipe, PictureFailed
+from impasto.errors import InvalidInput, InvalidRecipe, PictureFailed
 from impasto.pictures.origin import pixels_digest
 from impasto.pipeline import Model, Picture
+from impasto.pipeline.beginnings import Beginning
+from impasto.pipeline.passes import passes
 from impasto.weights.checkpoint import About, Settings
 from impasto.weights.load import Networks
 from tests.pipeline.inpainting import inpainting
@@ -162,6 +165,36 @@ def test_a_second_pass_is_counted(model: Model) -> None:
     assert steps[3].latents.shape[2:] == (32, 32)
     assert steps[-1].latents.shape[2:] == (48, 48)
     assert [len(step.made) for step in steps] == [0] * 6 + [1]
+
+
+def test_a_second_pass_by_another_model(model: Model) -> None:
+    networks = tiny.networks()
+    parts = {name: copy.deepcopy(getattr(networks, name)) for name in ("unet", "vae")}
+    for part in parts.values():
+        for parameter in part.parameters():
+            parameter.mul_(0.9)
+    other = Model(replace(networks, **parts), About(name="other", settings=SETTINGS))
+    both = model.followed_by(other)
+    named = {"name": "other", "identity": other.digest}
+    hires = {"width": 24, "height": 16, "strength": 0.5}
+    size = {"width": 16, "height": 16}
+    for upscaler in ("latent", "lanczos"):
+        plain = make(both, hires={**hires, "upscaler": upscaler}, **size)
+        assert plain.image.tobytes() == make(model, hires={**hires, "upscaler": upscaler}, **size).image.tobytes()
+        followed = make(both, hires={**hires, "upscaler": upscaler, "model": named}, **size)
+        assert followed.image.tobytes() != plain.image.tobytes()
+    # The other model's own second pass on the same first one is the same picture.
+    *_, first = model.steps(model.recipe("a fox", seed=1, **size))
+    begun = Beginning(F.interpolate(first.latents, (8, 12), mode="bilinear"))
+    recipe = model.recipe("a fox", seed=1, hires={**hires, "model": named}, **size)
+    second = passes(recipe, other.schedule, other.schedule, 2)[1]
+    with torch.inference_mode():
+        *_, last = other._run((recipe,), second, begun)
+    assert other.decode(last.x)[0].tobytes() == make(both, hires={**hires, "model": named}, **size).image.tobytes()
+    with pytest.raises(InvalidRecipe, match="second pass is by 'other'"):
+        make(model, hires={**hires, "model": named}, **size)
+    with pytest.raises(InvalidInput, match="cannot take over from tiny"):
+        model.followed_by(Model(inpainting(), About(name="painter", settings=SETTINGS)))
 
 
 def test_variations_count_up_and_lie_between(model: Model) -> None:

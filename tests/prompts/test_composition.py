@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from impasto.diffusion.guidance import Guided
+from impasto.diffusion.guidance import Guided, Rescaled, Within
 from impasto.diffusion.samplers import SAMPLERS
 from impasto.errors import InvalidInput
 from impasto.prompts.composition import Composed, level
@@ -106,6 +106,26 @@ def test_both_predictions_are_there_for_other_guidance() -> None:
     composed = Composed(Recorder(), [asks((1.5, words(0)), (0.5, words(1)))], [NEGATIVE], 3.0, SIGMAS)
     x0, x0_negative = composed.both(X, SIGMA)
     torch.testing.assert_close(composed(X, SIGMA), x0_negative + 3.0 * (x0 - x0_negative))
+
+
+@pytest.mark.parametrize("scale", [1.0, 7.5])
+def test_guidance_that_is_built_on_it_is_that_built_on_plain_guidance(scale: float) -> None:
+    composed = Composed(Recorder(), [asks((1.0, words(0)))], [NEGATIVE], scale, SIGMAS)
+    plain = Guided(Recorder(), words(0), words(9), scale)
+    assert torch.equal(composed.alone(X, SIGMA), plain.alone(X, SIGMA))
+
+    def scalings(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.ones_like(sigma), -sigma, 1 / (1 + sigma**2).sqrt()
+
+    for low in (0.0, 5.0):
+        ours, theirs = (Within(Rescaled(guided, scalings, 0.7), low)(X, SIGMA) for guided in (composed, plain))
+        assert torch.equal(ours, theirs)
+
+
+def test_clauses_without_guidance_are_those_of_a_scale_of_one() -> None:
+    prompt = asks((1.2, words(0)), (-0.5, words(1)))
+    strong, plain = (Composed(Recorder(), [prompt], [NEGATIVE], scale, SIGMAS) for scale in (7.5, 1.0))
+    assert torch.equal(strong.alone(X, SIGMA), plain(X, SIGMA))
 
 
 def test_refuses() -> None:

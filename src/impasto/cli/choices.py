@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -178,6 +178,7 @@ class Further:
         hires_schedule: of the second pass; left out, that of the first.
         hires_prompt: of the second pass; left out, that of the first.
         hires_negative_prompt: of the second pass; left out, that of the first.
+        hires_model: name of the model that makes the second pass, or its folder or file; left out, the first's.
         variation_seed: another seed, to vary the picture of the first one a little.
         variation_strength: how far to go from one seed to the other, 0 to 1; left out, 0.1.
         seamless: make the picture's ends meet along an axis: x, y or xy.
@@ -200,6 +201,7 @@ class Further:
     hires_schedule: str | None = None
     hires_prompt: str | None = None
     hires_negative_prompt: str | None = None
+    hires_model: str | None = None
     variation_seed: int | None = None
     variation_strength: float | None = None
     seamless: Literal["x", "y", "xy"] | None = None
@@ -230,6 +232,8 @@ class Further:
             raise InvalidInput(f"--hires {hires!r} is not a size. Write 2x, or 768x1024 for width and height.")
         names = ("upscaler", "strength", "steps", "sampler", "schedule", "prompt", "negative_prompt")
         said = {name: getattr(self, f"hires_{name}") for name in names}
+        if self.hires_model and model.second:
+            said["model"] = {"name": model.second.name, "identity": model.second.digest}
         return {"width": width, "height": height, **{key: value for key, value in said.items() if value is not None}}
 
 
@@ -287,8 +291,10 @@ class Loading:
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
 
-    def load(self, parts: Parts, *, verify: bool = True) -> Model:
-        """Load the model with its `parts`."""
+    def load(self, parts: Parts, *, second: str | None = None, verify: bool = True) -> Model:
+        """Load the model with its `parts`, followed by a `second` one if that is named."""
+        if second:
+            return self.load(parts, verify=verify).followed_by(replace(self, model=second).load(Parts(), verify=verify))
         from impasto.pipeline import DTYPES  # torch comes in here, after the words were found to be in order
 
         dtype = DTYPES[self.dtype] if self.dtype else None

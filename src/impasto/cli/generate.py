@@ -114,7 +114,7 @@ def generate(
     own = [look.choices(), detail.choices(), source.choices(images)]
     console = Console(stderr=True)
     with console.status(f"Loading {loading.model} ..."):
-        loaded = loading.load(parts, verify=not answers.unverified)
+        loaded = loading.load(parts, second=further.hires_model, verify=not answers.unverified)
     chosen = merged(
         _from_text(found, look, images) if found else {},
         *own,
@@ -173,10 +173,10 @@ def _ending(recipe: Recipe) -> str:
 
 def sign(path: Path, picture: Picture, model: Model, sources: Sequence[Path] = ()) -> None:
     """Put credentials into the file at `path` in which `picture` was saved, by `model`, from `sources`."""
-    from impasto.rights import credentials
+    from impasto.rights import credentials, receipts
 
-    receipts = credentials.receipts_of(model.networks)
-    credentials.sign(path, credentials.Made(picture.image, picture.recipe, receipts, sources))
+    made_of = receipts.of(model, picture.recipe)
+    credentials.sign(path, credentials.Made(picture.image, picture.recipe, made_of, sources))
 
 
 def sign_sheet(path: Path, recipe: Recipe) -> None:

@@ -108,7 +108,7 @@ def grid(
     own = [look.choices(), detail.choices(), source.choices(images)]
     console = Console(stderr=True)
     with console.status(f"Loading {loading.model} ..."):
-        loaded = loading.load(parts)
+        loaded = loading.load(parts, second=further.hires_model)
     base = Base(loaded, prompt, merged(*own, further.choices(loaded, sides), parts.choices()), sides)
     recipes = [base.varied([(across, a), (down, b), (deep, c)]) for c, b, a in product(deep[1], down[1], across[1])]
     for recipe in recipes:

@@ -187,6 +187,7 @@ def _parameters(graph: Graph, sampler: Node) -> Iterator[tuple[str, str]]:
     name, schedule = find("sampler_name"), find("scheduler")
     yield "Steps", find("steps")
     yield "Sampler", RENAMED.get(name) or SAMPLER_NAMES.get(name, name)
+    yield "UniPC variant", {"uni_pc": "bh1", "uni_pc_bh2": "bh2"}.get(name, "")
     yield "Schedule type", SCHEDULE_NAMES.get(schedule, schedule)
     yield "CFG scale", find("cfg")
     yield "Seed", find("seed", "noise_seed")

@@ -85,6 +85,9 @@ FIXED = {"ddim": "compvis", "plms": "compvis", "unipc": "sgm_uniform_lowest"}
 DISCARDING = ("dpm_2", "dpm_2_ancestral", "dpmpp_3m_sde")
 """Samplers that go without the last level above 0 in A1111."""
 
+DISCARDING_THERE = ("dpm_2", "dpm_2_ancestral", "unipc")
+"""The same in ComfyUI."""
+
 UNIT = ("plms", "unipc")
 """Samplers whose first noise has variance 1 in the network's own scale in A1111, where that is not their way here."""
 
@@ -267,6 +270,7 @@ def _hires_pairs(recipe: Recipe) -> dict[str, Any]:
         "Hires resize": None if even else f"{hires.width}x{hires.height}",
         "Hires steps": hires.steps,
         "Hires upscaler": UPSCALER_NAMES[hires.upscaler],
+        "Hires checkpoint": hires.model and hires.model.name,
         "Hires sampler": hires.sampler and _sampler_name(hires.sampler, hires.sampler_options),
         "Hires schedule type": hires.schedule and SCHEDULE_NAMES.get(hires.schedule, hires.schedule),
         "Hires prompt": hires.prompt,
@@ -429,19 +433,20 @@ def _solving(found: Infotext, sampler: str, schedule: str) -> dict[str, Any]:
     options = _options(found, ours)
     if sampler.lower().startswith(HEUN.lower()):
         options["solver"] = "heun"
-    discards = (theirs and ours in DISCARDING) or found.parameters.get("Discard penultimate sigma") == "True"
+    implied = {"ComfyUI": DISCARDING_THERE}.get(found.program, DISCARDING if theirs else ())
+    discards = ours in implied or found.parameters.get("Discard penultimate sigma") == "True"
     unit = (theirs and ours in UNIT) or found.parameters.get("SGM noise multiplier") == "True"
     return {
         "sampler": ours or None,
         "schedule": levels or None,
         "sampler_options": options or None,
         "discard_penultimate": True if discards else None,
-        "first_noise": "unit" if unit or found.program == "ComfyUI" else None,
+        "first_noise": "unit" if unit or (found.program == "ComfyUI" and ours != "ddim") else None,
     }
 
 
 def _options(found: Infotext, sampler: str) -> dict[str, Any]:
-    if found.program not in (*A1111_LIKE, "Impasto"):
+    if found.program not in (*A1111_LIKE, "Impasto", "ComfyUI"):
         return {}
     told: dict[str, Any] = {}
     for name in OPTIONS_OF.get(sampler, ()):

@@ -58,6 +58,9 @@ def _problems(model: Model, recipe: Recipe) -> Iterator[str]:
         if sized and (sized.width % factor or sized.height % factor):
             size = f"{sized.width}x{sized.height}"
             yield f"{model.name} makes pictures with sides that are multiples of {factor}, not {size}."
+    asked = recipe.hires and recipe.hires.model
+    if asked and (model.second is None or model.second.digest != asked.identity):
+        yield f"The second pass is by {asked.name!r} ({asked.identity}). Give that model with `Model.followed_by`."
     if recipe.dtype != model.dtype:
         yield f"The recipe is in {recipe.dtype}; the model was loaded in {model.dtype}. Load it in {recipe.dtype}."
     if recipe.clip_skip > layers:

@@ -60,11 +60,13 @@ class Model:
         networks: its networks and tokenizer, which must not change while this is in use.
         about: its name and its own settings.
         library: adapters and embeddings that prompts may call.
+        second: the model that makes second passes whose recipes name it; see `followed_by`.
     """
 
     networks: Networks
     about: About
     library: Library = field(default_factory=Library)
+    second: Model | None = None
 
     @property
     def name(self) -> str:
@@ -222,9 +224,23 @@ class Model:
     def in_float32(self) -> Model:
         """Return a copy of this model whose networks calculate in float32; its digest is the same."""
         parts = {name: copy.deepcopy(getattr(self.networks, name)).float() for name in ("text_encoder", "unet", "vae")}
-        model = replace(self, networks=replace(self.networks, **parts))
+        second = self.second and self.second.in_float32()
+        model = replace(self, networks=replace(self.networks, **parts), second=second)
         model.__dict__["digest"] = self.digest
         return model
+
+    def followed_by(self, other: Model) -> Model:
+        """Return this model with `other` to make the second passes whose recipes name it, as `hires.model`.
+
+        Both share this one's adapters and embeddings. Latents go from one to the other as they are.
+
+        Raises:
+            InvalidInput: its latents are of another shape, or it runs in another number format or elsewhere.
+        """
+        mine, its = ((m.spec.vae.latent_channels, m.spec.vae.factor, m.dtype, m.device.type) for m in (self, other))
+        if mine != its or other.inpaints:
+            raise InvalidInput(f"{other.name} cannot take over from {self.name}: {its} instead of {mine}.")
+        return replace(self, second=replace(other, library=self.library))
 
     def steps(
         self, recipes: Recipe | Sequence[Recipe], *, any_model: bool = False, sources: Sequence[Image.Image] = ()
@@ -245,7 +261,8 @@ class Model:
             batch = tuple(recipe.model_copy(update=self._own()) for recipe in batch)
         check(self, batch)
         canvas = prepared(batch[0], {pixels_digest(image): image for image in sources})
-        return self._steps(batch, passes(batch[0], self._levels(batch[0]), self.spec.vae.factor), canvas)
+        first, second = (model._levels(batch[0]) for model in (self, self._last(batch[0])))
+        return self._steps(batch, passes(batch[0], first, second, self.spec.vae.factor), canvas)
 
     def _own(self) -> dict[str, str]:
         return {"model_name": self.name, "model_digest": self.digest, "dtype": self.dtype}
@@ -259,11 +276,16 @@ class Model:
         beginning = from_canvas(canvas, recipes, self.latents, inpaints=self.inpaints) if canvas else None
         step: Step | None = None
         for part in parts:
+            model = self if step is None else self._last(recipes[0])
             if step:
                 beginning = Beginning(self._enlarged(recipes[0], step.x))
-            for step in self._run(recipes, part, beginning):
+            for step in model._run(recipes, part, beginning):
                 done += 1
                 yield Progress(recipes, done, total, step.x, step.x0, canvas)
+
+    def _last(self, recipe: Recipe) -> Model:
+        """Return the model that finishes the pictures of `recipe`."""
+        return self.second if self.second and recipe.hires and recipe.hires.model else self
 
     def _run(self, recipes: tuple[Recipe, ...], part: Pass, beginning: Beginning | None) -> Iterator[Step]:
         recipe, seen = recipes[0], beginning.seen if beginning else None
@@ -296,11 +318,11 @@ class Model:
             return F.interpolate(latents, size, mode=mode, antialias=antialias)
         images = self.decode(latents, recipe)
         large = [image.resize((hires.width, hires.height), Image.Resampling.LANCZOS) for image in images]
-        return torch.cat([self.encode(image, recipe.vae_tile) for image in large])
+        return torch.cat([self._last(recipe).encode(image, recipe.vae_tile) for image in large])
 
     def pictures(self, progress: Progress) -> list[Picture]:
         """Return the pictures of the last step's `progress`; of an earlier one, what they are by then."""
-        images = self.decode(progress.latents, progress.recipes[0])
+        images = self._last(progress.recipes[0]).decode(progress.latents, progress.recipes[0])
         if progress.canvas:
             images = [progress.canvas.finished(image) for image in images]
         origin = self.origin(batch=len(images))

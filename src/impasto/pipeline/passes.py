@@ -64,12 +64,13 @@ class Pass:
         return float((1 + sigma**2) ** 0.5) if self.unit else sigma
 
 
-def passes(recipe: Recipe, schedule: NoiseSchedule, factor: int) -> list[Pass]:
+def passes(recipe: Recipe, schedule: NoiseSchedule, second: NoiseSchedule, factor: int) -> list[Pass]:
     """Return the passes of `recipe`, one or two.
 
     Args:
         recipe: that says what they are.
         schedule: the noise levels of the network.
+        second: those of the network that makes the second pass.
         factor: pixels a latent.
 
     Raises:
@@ -77,7 +78,7 @@ def passes(recipe: Recipe, schedule: NoiseSchedule, factor: int) -> list[Pass]:
         InvalidRecipe: an option that the sampler does not have, or a strength that leaves no step.
     """
     first = _first(recipe, schedule, factor)
-    return [first, _second(recipe, schedule, factor, first)] if recipe.hires else [first]
+    return [first, _second(recipe, second, factor, first)] if recipe.hires else [first]
 
 
 def _first(recipe: Recipe, schedule: NoiseSchedule, factor: int) -> Pass:
