@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from fastapi import Request
 
-from impasto.server.dialects.a1111 import Options
+from impasto.server.dialects.a1111_options import Options
 
 REMEMBERED = 1000
 """Callers whose settings are kept; who was here longest ago makes room."""

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from impasto.diffusion import names
 from impasto.errors import ImpastoError, InvalidInput, NotFound
-from impasto.server.dialects import a1111
-from impasto.server.dialects.a1111 import Checkpoint, ImageSaid, Options, Said, choices
+from impasto.server.dialects import a1111, a1111_answers, a1111_options
+from impasto.server.dialects.a1111 import ImageSaid, Said, choices
+from impasto.server.dialects.a1111_options import Checkpoint, Options
 from impasto.server.requests import GenerateRequest
 
 GLYPH = Checkpoint("glyph", "Glyph", "sha256:" + "ab" * 32)
@@ -103,10 +104,10 @@ def test_eta_reaches_the_samplers_that_have_it() -> None:
 
 
 def test_every_listed_name_is_understood() -> None:
-    for sampler in a1111.samplers():
+    for sampler in a1111_answers.samplers():
         for name in (sampler["name"], *sampler["aliases"]):
             request(sampler_name=name)
-    for scheduler in a1111.schedulers():
+    for scheduler in a1111_answers.schedulers():
         for name in (scheduler["name"], scheduler["label"]):
             request(sampler_name="Euler", scheduler=name)
 
@@ -230,14 +231,14 @@ def test_what_cannot_be_done_with_pictures(fields: dict[str, Any], message: str)
 
 @pytest.mark.parametrize("name", [GLYPH.title, "Glyph", "glyph", "Glyph.safetensors", GLYPH.sha256, GLYPH.sha256[:10]])
 def test_checkpoints_are_found_by_any_of_their_names(name: str) -> None:
-    assert a1111.checkpoint(name, KNOWN) is GLYPH
+    assert a1111_options.checkpoint(name, KNOWN) is GLYPH
 
 
 def test_options_are_what_is_listed_and_can_be_sent_back() -> None:
     options = Options().changed(
         {"sd_model_checkpoint": "sd-v1-4", "randn_source": "CPU", "samples_format": "webp"}, KNOWN
     )
-    assert options == Options("other", 1, "a1111-cpu", 0, "webp")
+    assert options == Options("other", 1, "a1111-cpu", 0, exact_steps=False, format="webp")
     assert Options().changed(options.listed(OTHER), KNOWN) == options
     assert options.listed(OTHER)["sd_model_checkpoint"] == OTHER.title
     jpeg = Options().changed(
@@ -245,6 +246,8 @@ def test_options_are_what_is_listed_and_can_be_sent_back() -> None:
     )
     assert (jpeg.format, jpeg.clip_skip, jpeg.noise_delta) == ("jpeg", 3, 31337)
     assert choices(Said(), jpeg)["noise_delta"] == 31337
+    exact = Options().changed({"img2img_fix_steps": True}, KNOWN)
+    assert choices(ImageSaid(init_images=["A"]), exact)["start"]["counting"] == "exact"
 
 
 def test_options_that_are_not_understood() -> None:
@@ -281,11 +284,11 @@ def test_whatever_is_said_is_understood_or_refused(fields: dict[str, Any]) -> No
 
 def test_png_info_takes_sizes_apart() -> None:
     text = "a wolf\nNegative prompt: fog\nSteps: 9, Sampler: Euler a, Seed: 3, Size: 256x128"
-    assert a1111.parameters(text) == {
+    assert a1111_answers.parameters(text) == {
         **{"Prompt": "a wolf", "Negative prompt": "fog", "Steps": "9", "Sampler": "Euler a", "Seed": "3"},
         **{"Size-1": "256", "Size-2": "128"},
     }
-    assert a1111.parameters("a wolf") == {}
+    assert a1111_answers.parameters("a wolf") == {}
 
 
 @pytest.mark.parametrize(

@@ -8,21 +8,17 @@ changes no picture is passed over, and told in the answer.
 from __future__ import annotations
 
 import inspect
-import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-import impasto
 from impasto.diffusion import names
 from impasto.diffusion.samplers import SAMPLERS
 from impasto.errors import InvalidInput, NotFound
 from impasto.pictures import infotext
-from impasto.recipe import Recipe
+from impasto.server.dialects.a1111_options import Options
 from impasto.server.dialects.images import Framing
 
 MODES = {
@@ -41,24 +37,6 @@ CONTENTS = ("fill", "original", "noise", "nothing")
 RESIZE_MODES: tuple[Framing, ...] = ("stretch", "crop", "fill")
 """Our names for `resize_mode` 0 to 2."""
 
-NOISES = {"GPU": "a1111-nv", "NV": "a1111-nv", "CPU": "a1111-cpu"}
-"""Ours for `randn_source`; NV is what a CUDA device draws, on any machine."""
-
-FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
-"""Ours for `samples_format`."""
-
-HARMLESS = frozenset(
-    {
-        "enable_pnginfo", "grid_save", "img2img_fix_steps", "live_previews_enable",
-        "return_grid", "return_mask", "return_mask_composite", "samples_save", "save_images_add_number",
-        "save_images_before_face_restoration", "save_to_dirs", "sd_checkpoint_cache", "sd_checkpoint_hash",
-        "sd_checkpoints_limit", "sd_vae_checkpoint_cache", "send_seed", "send_size", "show_progress_every_n_steps",
-        "show_progressbar",
-    }
-)  # fmt: skip
-"""Settings that clients send and that change no picture here."""
-
-NO_VAE = ("", "automatic", "none")
 AUTOMATIC = ("", "automatic", "use same scheduler")
 SAME = ("", "use same checkpoint", "use same sampler")
 LEAST_STRENGTH = 1e-6
@@ -155,136 +133,6 @@ PASSED_OVER = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model, as A1111's API lists them.
-
-    Attributes:
-        id: ours.
-        name: what people call it.
-        digest: `sha256:<64 hex>`.
-    """
-
-    id: str
-    name: str
-    digest: str
-
-    @property
-    def sha256(self) -> str:
-        """The digest's hexadecimal digits."""
-        return self.digest.removeprefix("sha256:")
-
-    @property
-    def title(self) -> str:
-        """Name and short hash, by which clients choose."""
-        return f"{self.name} [{self.sha256[:10]}]"
-
-    def listed(self) -> dict[str, Any]:
-        """Return the row of `/sd-models`; the file is named, its place is nobody's business."""
-        return {
-            "title": self.title,
-            "model_name": self.name,
-            "hash": self.sha256[:10],
-            "sha256": self.sha256,
-            "filename": f"{self.name}.safetensors",
-            "config": None,
-        }
-
-
-def checkpoint(name: str, known: Collection[Checkpoint]) -> Checkpoint:
-    """Return the one of `known` that `name` means: its title, name, id, or a hash of 10 or 64 digits.
-
-    Raises:
-        NotFound: it means none of them; lists their titles.
-    """
-    wanted = name.strip().removesuffix(".safetensors").removesuffix(".ckpt")
-    for one in known:
-        if wanted in (one.title, one.name, one.id, one.sha256, one.sha256[:10]):
-            return one
-    raise NotFound.among("checkpoint", name, [one.title for one in known])
-
-
-@dataclass(frozen=True)
-class Options:
-    """A client's settings, as far as there are any: A1111 has one set for everybody, we have one a client.
-
-    Attributes:
-        checkpoint: the model's id; None for the server's default.
-        clip_skip: A1111's count, 1 is none.
-        noise: where noise comes from.
-        noise_delta: what is added to the seed for the noise of the steps.
-        format: of the pictures that are sent.
-    """
-
-    checkpoint: str | None = None
-    clip_skip: int = 1
-    noise: str = NOISES["GPU"]
-    noise_delta: int = 0
-    format: str = "png"
-
-    def changed(self, settings: Mapping[str, Any], known: Collection[Checkpoint]) -> Options:
-        """Return these with `settings`, by A1111's keys.
-
-        Raises:
-            NotFound: no such checkpoint.
-            InvalidInput: a setting that is not understood here, or a value of one; lists every one.
-        """
-        now, problems = self, []
-        for key, value in settings.items():
-            try:
-                now = replace(now, **_setting(key, value, known))
-            except InvalidInput as problem:
-                problems.append(str(problem))
-        if problems:
-            raise InvalidInput("\n".join(problems))
-        return now
-
-    def listed(self, current: Checkpoint) -> dict[str, Any]:
-        """Return what `/options` says; every key of it can be sent back."""
-        return {
-            "sd_model_checkpoint": current.title,
-            "sd_checkpoint_hash": current.sha256,
-            "sd_vae": "Automatic",
-            "CLIP_stop_at_last_layers": self.clip_skip,
-            "eta_noise_seed_delta": self.noise_delta,
-            "randn_source": "NV" if self.noise == "a1111-nv" else "CPU",
-            "samples_format": "jpg" if self.format == "jpeg" else self.format,
-            "samples_save": True,
-            "enable_pnginfo": True,
-            "live_previews_enable": True,
-        }
-
-
-def _setting(key: str, value: Any, known: Collection[Checkpoint]) -> dict[str, Any]:
-    """Return what `value` of A1111's setting `key` changes in `Options`."""
-    if key == "sd_model_checkpoint":
-        return {"checkpoint": checkpoint(str(value), known).id}
-    if key == "CLIP_stop_at_last_layers":
-        if isinstance(value, (int, float)) and 1 <= value <= 12 and value == int(value):
-            return {"clip_skip": int(value)}
-        raise InvalidInput(f"CLIP_stop_at_last_layers is a whole number from 1 to 12, not {value!r:.80}.")
-    if key == "randn_source":
-        return {"noise": _among("randn_source", str(value).upper(), NOISES)}
-    if key == "samples_format":
-        return {"format": _among("samples_format", str(value).lower(), FORMATS)}
-    if key == "sd_vae" and str(value).lower() not in NO_VAE:
-        raise InvalidInput(f"sd_vae {value!r:.80}: a model brings its own autoencoder here. Use 'Automatic'.")
-    if key == "eta_noise_seed_delta":
-        if isinstance(value, int) and 0 <= value < 2**32:
-            return {"noise_delta": int(value)}
-        raise InvalidInput(f"eta_noise_seed_delta is a whole number from 0, not {value!r:.80}.")
-    if key in HARMLESS or key == "sd_vae":
-        return {}
-    understood = "sd_model_checkpoint, CLIP_stop_at_last_layers, randn_source, eta_noise_seed_delta, samples_format"
-    raise InvalidInput(f"The setting {key!r:.80} is not understood here. Those that are: {understood}.")
-
-
-def _among(key: str, value: str, choices: Mapping[str, str]) -> str:
-    if value not in choices:
-        raise InvalidInput(f"{key} {value!r:.80} is not known here. Choose one of: {', '.join(choices)}.")
-    return choices[value]
-
-
 def choices(said: Said, options: Options) -> dict[str, Any]:
     """Return the request for a job that `said` asks for, but for its pictures; what it leaves out is left out.
 
@@ -317,7 +165,7 @@ def choices(said: Said, options: Options) -> dict[str, Any]:
         "clip_skip": clip_skip if clip_skip > 1 else None,
     }
     if isinstance(said, ImageSaid):
-        request |= {"start": _start(said), "mask": _mask(said) if said.mask else None}
+        request |= {"start": _start(said, options), "mask": _mask(said) if said.mask else None}
     elif said.enable_hr:
         request |= _second_pass(said, width, height)
     given = {key: value for key, value in request.items() if value is not None}
@@ -437,9 +285,9 @@ def _variation(said: Said) -> dict[str, Any] | None:
     return {"seed": seed, "strength": said.subseed_strength, **resized}
 
 
-def _start(said: ImageSaid) -> dict[str, Any]:
+def _start(said: ImageSaid, options: Options) -> dict[str, Any]:
     strength = 0.75 if said.denoising_strength is None else said.denoising_strength
-    return {"strength": max(strength, LEAST_STRENGTH), "counting": "a1111"}
+    return {"strength": max(strength, LEAST_STRENGTH), "counting": "exact" if options.exact_steps else "a1111"}
 
 
 def _mask(said: ImageSaid) -> dict[str, Any]:
@@ -521,159 +369,6 @@ def ignored(said: Said) -> list[str]:
     """Return the names (not the values) of what `said` has and what had no part in the pictures."""
     known = type(said).model_fields
     return sorted(key for key in said.model_fields_set if key not in known or key in PASSED_OVER)
-
-
-def samplers() -> list[dict[str, Any]]:
-    """Return the rows of `/samplers`."""
-    aliases = {name: [short for short, of in names.A1111_ALIASES.items() if of == name] for name in names.A1111}
-    return [{"name": name, "aliases": aliases[name], "options": {}} for name in names.A1111]
-
-
-def schedulers() -> list[dict[str, Any]]:
-    """Return the rows of `/schedulers`."""
-    rest = {"aliases": None, "default_rho": -1, "need_inner_model": False}
-    labels = ["Automatic", *names.A1111_SCHEDULES]
-    return [{"name": schedule_name(label), "label": label, **rest} for label in labels]
-
-
-def upscalers() -> list[dict[str, Any]]:
-    """Return the rows of `/upscalers`."""
-    rest = {"model_name": None, "model_path": None, "model_url": None, "scale": 4}
-    return [{"name": name, **rest} for name in UPSCALERS]
-
-
-EMBEDDING = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": None, "vectors": None}
-"""What `/embeddings` says of each; its file is not read for that."""
-
-
-def lora(name: str, trigger: str | None, base: str | None) -> dict[str, Any]:
-    """Return the row of `/loras` for an adapter; its place is nobody's business."""
-    told = {"modelspec.trigger_phrase": trigger, "ss_base_model_version": base}
-    known = {key: value for key, value in told.items() if value}
-    return {"name": name, "alias": name, "path": f"{name}.safetensors", "metadata": known}
-
-
-def latent_upscale_modes() -> list[dict[str, str]]:
-    """Return the rows of `/latent-upscale-modes`."""
-    return [{"name": name} for name in MODES]
-
-
-def told(said: Said, recipes: Sequence[Recipe], model: Checkpoint, job: str, made: datetime) -> dict[str, Any]:
-    """Return the `info` of an answer: what was made, in A1111's words; what is ours is under `impasto`.
-
-    Args:
-        said: by the client.
-        recipes: of the pictures, at least one.
-        model: that made them.
-        job: id.
-        made: when.
-    """
-    first = recipes[0]
-    seeds = [recipe.seed for recipe in recipes]
-    subseeds = [recipe.variation.seed if recipe.variation else -1 for recipe in recipes]
-    given = first.start or first.hires
-    return {
-        "prompt": first.prompt,
-        "all_prompts": [recipe.prompt for recipe in recipes],
-        "negative_prompt": first.negative_prompt,
-        "all_negative_prompts": [recipe.negative_prompt for recipe in recipes],
-        "seed": seeds[0],
-        "all_seeds": seeds,
-        "subseed": subseeds[0],
-        "all_subseeds": subseeds,
-        "subseed_strength": first.variation.strength if first.variation else 0,
-        "seed_resize_from_w": (first.variation and first.variation.width) or 0,
-        "seed_resize_from_h": (first.variation and first.variation.height) or 0,
-        "width": first.width,
-        "height": first.height,
-        "sampler_name": infotext.SAMPLER_NAMES.get(first.sampler, first.sampler),
-        "cfg_scale": first.guidance,
-        "steps": first.steps,
-        "batch_size": said.batch_size,
-        "restore_faces": False,
-        "face_restoration_model": None,
-        "sd_model_name": model.name,
-        "sd_model_hash": model.sha256[:10],
-        "sd_vae_name": None,
-        "sd_vae_hash": None,
-        "denoising_strength": given.strength if given else None,
-        "extra_generation_params": {},
-        "index_of_first_image": 0,
-        "infotexts": [infotext.write(recipe) for recipe in recipes],
-        "styles": [],
-        "job_timestamp": made.strftime("%Y%m%d%H%M%S"),
-        "clip_skip": first.clip_skip,
-        "is_using_inpainting_conditioning": False,
-        "version": f"Impasto {impasto.__version__}",
-        "impasto": {"job": job, "ignored": ignored(said)},
-    }
-
-
-def echoed(said: Said) -> dict[str, Any]:
-    """Return the `parameters` of an answer: what was understood, without what was not, and pictures where asked for."""
-    hidden = set() if isinstance(said, ImageSaid) and said.include_init_images else {"init_images", "mask"}
-    return said.model_dump(include=set(type(said).model_fields) - hidden)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far a job is, for `/progress`; all zero when there is none.
-
-    Attributes:
-        job: its id.
-        progress: 0 to 1.
-        eta_seconds: that are left.
-        step: of the pictures that are being made.
-        steps: of those.
-        picture: which picture of the job that is, from 0.
-        pictures: how many the job is to make.
-        interrupted: whether the caller has interrupted it.
-        began: when it was asked for.
-    """
-
-    job: str = ""
-    progress: float = 0.0
-    eta_seconds: float = 0.0
-    step: int = 0
-    steps: int = 0
-    picture: int = 0
-    pictures: int = 0
-    interrupted: bool = False
-    began: datetime | None = None
-
-    def listed(self, preview: str | None) -> dict[str, Any]:
-        """Return the answer of `/progress`; `preview` is a picture in base64."""
-        return {
-            "progress": self.progress,
-            "eta_relative": self.eta_seconds,
-            "state": {
-                "skipped": False,
-                "interrupted": self.interrupted,
-                "stopping_generation": False,
-                "job": f"Picture {self.picture + 1} out of {self.pictures}" if self.pictures else "",
-                "job_count": self.pictures,
-                "job_timestamp": self.began.strftime("%Y%m%d%H%M%S") if self.began else "0",
-                "job_no": self.picture,
-                "sampling_step": self.step,
-                "sampling_steps": self.steps,
-            },
-            "current_image": preview,
-            "textinfo": None,
-            "current_task": self.job or None,
-        }
-
-
-def parameters(text: str) -> dict[str, str]:
-    """Return the `parameters` of `/png-info` for an infotext: its pairs, with the prompts, and sizes taken apart."""
-    found = infotext.read(text)
-    if found is None:
-        return {}
-    pairs = {"Prompt": found.prompt, "Negative prompt": found.negative_prompt, **found.parameters}
-    for key, value in found.parameters.items():
-        if match := re.fullmatch(r"(\d+)x(\d+)", value):
-            del pairs[key]
-            pairs |= {f"{key}-1": match[1], f"{key}-2": match[2]}
-    return pairs
 
 
 class Extras(BaseModel):

@@ -32,8 +32,9 @@ from impasto.recipe import Recipe
 from impasto.server.adapters import AdapterInfo, offered
 from impasto.server.answers import ClientGone, cancelled, decoded, delivered, ended, uploaded
 from impasto.server.callers import Callers, caller_of
-from impasto.server.dialects import a1111
-from impasto.server.dialects.a1111 import Checkpoint, Extras, ImageSaid, Options, Said
+from impasto.server.dialects import a1111, a1111_answers
+from impasto.server.dialects.a1111 import Extras, ImageSaid, Said
+from impasto.server.dialects.a1111_options import Checkpoint, Options
 from impasto.server.dialects.images import drawn_mask, fitting, framed, from_text, to_text
 from impasto.server.exports import exported
 from impasto.server.requests import GenerateRequest
@@ -204,11 +205,11 @@ async def _made(said: Said, call: Call, options: Options, request: dict[str, Any
 def _answer(said: Said, call: Call, options: Options, job: JobView) -> dict[str, Any]:
     pictures = delivered(call.service, job.id)
     recipes = [Recipe.parse(recipe, "The recipe") for recipe in job.recipes[: max(1, len(pictures))]]
-    info = a1111.told(said, recipes, call.current(options), job.id, job.finished or job.created)
+    info = a1111_answers.told(said, recipes, call.current(options), job.id, job.finished or job.created)
     if not pictures:
         info["infotexts"] = []
     images = [to_text(exported(call.service, one, options.format)) for one in pictures] if said.send_images else []
-    return {"images": images, "parameters": a1111.echoed(said), "info": json.dumps(info)}
+    return {"images": images, "parameters": a1111_answers.echoed(said), "info": json.dumps(info)}
 
 
 def options(call: Called) -> dict[str, Any]:
@@ -226,11 +227,11 @@ def progress(call: Called, skip_current_image: bool = False, id_task: str | None
     """Say how far the job is that the caller asked for last, or the one that it calls `id_task`."""
     asked = call.callers.newest(call.caller, id_task)
     if asked is None:
-        return a1111.Standing().listed(None)
+        return a1111_answers.Standing().listed(None)
     view = call.service.job(asked.job)
     if view.ended:
-        return a1111.Standing().listed(None)
-    standing = a1111.Standing(
+        return a1111_answers.Standing().listed(None)
+    standing = a1111_answers.Standing(
         job=asked.task,
         progress=view.progress,
         eta_seconds=view.eta_seconds or 0.0,
@@ -262,7 +263,7 @@ def png_info(said: PictureSaid, call: Called) -> dict[str, Any]:
     """Say what a picture's file tells of how it was made, whoever wrote it."""
     texts = _texts(call.service, from_text(said.image, "image"))
     text = texts.pop(formats.INFOTEXT_KEY, "") or texts.get("comment", "")
-    return {"info": text, "items": texts, "parameters": a1111.parameters(text)}
+    return {"info": text, "items": texts, "parameters": a1111_answers.parameters(text)}
 
 
 def _texts(service: Service, data: bytes) -> dict[str, str]:
@@ -338,12 +339,15 @@ def scripts() -> dict[str, list[str]]:
 
 def loras(call: Called) -> list[dict[str, Any]]:
     """List the adapters, which a prompt calls as `<lora:name:1>`."""
-    return [a1111.lora(one.id, one.trigger, one.base) for one in _offered(call) if one.kind == "lora"]
+    return [a1111_answers.lora(one.id, one.trigger, one.base) for one in _offered(call) if one.kind == "lora"]
 
 
 def embeddings(call: Called) -> dict[str, Any]:
     """List the embeddings, which a prompt calls by their names."""
-    return {"loaded": {one.id: a1111.EMBEDDING for one in _offered(call) if one.kind == "embedding"}, "skipped": {}}
+    return {
+        "loaded": {one.id: a1111_answers.EMBEDDING for one in _offered(call) if one.kind == "embedding"},
+        "skipped": {},
+    }
 
 
 def _offered(call: Call) -> list[AdapterInfo]:
@@ -379,10 +383,10 @@ GETS: dict[str, Callable[..., Any]] = {
     "/options": options,
     "/progress": progress,
     "/sd-models": sd_models,
-    "/samplers": a1111.samplers,
-    "/schedulers": a1111.schedulers,
-    "/upscalers": a1111.upscalers,
-    "/latent-upscale-modes": a1111.latent_upscale_modes,
+    "/samplers": a1111_answers.samplers,
+    "/schedulers": a1111_answers.schedulers,
+    "/upscalers": a1111_answers.upscalers,
+    "/latent-upscale-modes": a1111_answers.latent_upscale_modes,
     "/sd-vae": nothing,
     "/sd-modules": nothing,
     "/hypernetworks": nothing,
