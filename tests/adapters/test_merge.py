@@ -82,7 +82,7 @@ def test_a_merge_with_a_rank_is_the_nearest_of_that_rank() -> None:
     exact = finished(merged(shares, "both"))
     small = finished(merged(shares, "both", Size(rank=5)))
 
-    for path, change in small.parts["unet"].items():
+    for path, change in list(small.parts["unet"].items())[::5]:
         whole = product(exact.parts["unet"][path]).flatten(1)
         values = torch.linalg.svdvals(whole)
         error = (product(change).flatten(1) - whole).square().sum()
@@ -127,7 +127,7 @@ def test_sizes_that_say_nothing_or_too_much() -> None:
 
 
 def test_factors_taken_apart_are_those_of_the_whole() -> None:
-    for change in RANDOM.parts["unet"].values():
+    for change in list(RANDOM.parts["unet"].values())[::7]:
         whole, parts = factored(product(change)), factored_product(change)
         count = len(parts.s)
         torch.testing.assert_close(parts.s * change.scale, whole.s[:count], rtol=1e-4, atol=1e-5)
