@@ -56,7 +56,7 @@ def model_folder(folder: Path, name: str = "tiny") -> str:
 def running(folder: Path, **settings: Any) -> Iterator[Running]:
     """Run a server whose things are in `folder`."""
     models = settings.pop("models", None) or (model_folder(folder),)
-    chosen = {"preview_seconds": 0, "grace_seconds": 1, "threads": 1, "device": "cpu", **settings}
+    chosen = {"preview_seconds": 0, "grace_seconds": 1, "threads": 1, "batch": 1, "device": "cpu", **settings}
     app = create_app(Settings(data=folder / "data", models=models, **chosen))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=2))
     thread = threading.Thread(target=server.run, daemon=True)

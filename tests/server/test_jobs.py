@@ -155,6 +155,16 @@ def test_alike_jobs_are_taken_together(queue: Queue) -> None:
     assert [job.id for job in claimed(queue, 4).jobs] == [other]
 
 
+def test_large_pictures_are_made_by_themselves(queue: Queue) -> None:
+    for _ in range(3):
+        recipes = ({"width": 64, "height": 64, "hires": {"width": 128, "height": 128}},)
+        queue.submit(new(alike="x").model_copy(update={"recipes": recipes}), most=9)
+    pair, single = queue.claim(4, 2 * 128 * 128), queue.claim(4, 128 * 128 - 1)
+    assert pair
+    assert single
+    assert (len(pair.jobs), len(single.jobs)) == (2, 1)
+
+
 def test_what_was_begun_before_is_made_alone(queue: Queue) -> None:
     first, second = submit(queue, alike="x"), submit(queue, alike="x")
     claim = claimed(queue, 4)

@@ -26,7 +26,7 @@ class Served:
     """A server in a process of its own."""
 
     def __init__(self, data: Path, model: str, *more: str) -> None:
-        words = ["serve", "--model", model, "--data", str(data), "--port", "0", "--threads", "1", *more]
+        words = ["serve", "--model", model, "--data", str(data), "--port", "0", "--threads", "1", "--batch", "1", *more]
         code = "import sys; from impasto.cli import main; sys.exit(main(sys.argv[1:]))"
         self.log = data.with_suffix(".log")
         with self.log.open("ab") as log:

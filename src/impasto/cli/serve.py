@@ -30,7 +30,8 @@ def serve(
     token_file: Path | None = None,
     device: str = "auto",
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    batch: int = 1,
+    batch: int = 4,
+    batch_pixels: int = 131_072,
     threads: int | None = None,
     grace: float = 10.0,
     max_queue: int = 1000,
@@ -57,7 +58,9 @@ def serve(
         token_file: file whose first line is the token.
         device: cpu, cuda, mps, or auto for the best there is.
         dtype: number format of the networks; left out, float32 on the CPU, and as in the files elsewhere.
-        batch: pictures to make at a time at most.
+        batch: pictures to make at a time at most, of one job or of several; with 1 a picture is the same bit for bit
+            however many wait, with more it may differ by 1/255.
+        batch_pixels: that those pictures have together at most; large ones fill a CPU by themselves, a GPU takes more.
         threads: of the CPU that a generation uses; left out, all.
         grace: seconds that a running job is given to finish when the server is stopped.
         max_queue: jobs that may wait.
@@ -89,6 +92,7 @@ def serve(
             "device": device,
             "dtype": dtype,
             "batch": batch,
+            "batch_pixels": batch_pixels,
             "threads": threads,
             "grace_seconds": grace,
             "limits": Limits.parse(

@@ -119,10 +119,11 @@ class NewJob(Frozen):
 
 @dataclass(frozen=True)
 class Claim:
-    """Jobs that somebody is to make now, all under one lease."""
+    """Jobs that somebody is to make now, all under one lease, and how many pictures at a time at most."""
 
     lease: str
     jobs: tuple[Job, ...]
+    batch: int = 1
 
 
 class Queue:
@@ -192,10 +193,14 @@ class Queue:
             turns = {id_: turn for turn, id_ in enumerate(_waiting(connection))}
             return [_job(row, turns.get(row.id)) for row in rows]
 
-    def claim(self, batch: int = 1) -> Claim | None:
+    def claim(self, batch: int = 1, pixels: int | None = None) -> Claim | None:
         """Take the next job, and with it others that can be made together until there are `batch` pictures.
 
         A job whose making was begun before is taken alone: if it is what kills the worker, it kills no other.
+
+        Args:
+            batch: pictures to make at a time at most.
+            pixels: that those have together at most, whatever `batch` is; one picture may have more.
         """
         lease = secrets.token_hex(8)
         with self._database.writing() as connection:
@@ -203,6 +208,7 @@ class Queue:
             first = connection.execute(waits.limit(1)).first()
             if first is None:
                 return None
+            batch = min(batch, max(1, pixels // _largest(first.recipes))) if pixels else batch
             taken, pictures_ = [first], first.total - first.made
             if first.alike and not first.attempts and pictures_ < batch:
                 like = waits.where(jobs.c.alike == first.alike, jobs.c.attempts == 0, jobs.c.id != first.id)
@@ -216,7 +222,7 @@ class Queue:
                 .where(jobs.c.id.in_(ids))
                 .values(state="running", lease=lease, attempts=jobs.c.attempts + 1, started=time.time(), error=None)
             )
-            return Claim(lease, tuple(self._get(connection, id_) for id_ in ids))
+            return Claim(lease, tuple(self._get(connection, id_) for id_ in ids), batch)
 
     def keep(self, job: str, lease: str, number: int, picture: Mapping[str, Any]) -> Job | None:
         """Put a finished picture into the library and count it, and end the job with the last one.
@@ -352,6 +358,12 @@ class Queue:
     def _get(self, connection: Connection, job: str) -> Job:
         row = _row(connection, job)
         return _job(row, _position(connection, row))
+
+
+def _largest(recipes: Sequence[Mapping[str, Any]]) -> int:
+    """Return the most pixels that one of `recipes` is worked on in."""
+    sizes = (size for recipe in recipes for size in (recipe, recipe.get("hires")) if size)
+    return max(int(size["width"]) * int(size["height"]) for size in sizes)
 
 
 def _row(connection: Connection, job: str) -> Row[Any]:

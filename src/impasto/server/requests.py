@@ -13,8 +13,7 @@ from typing_extensions import Self
 
 from impasto.errors import ImpastoError, InvalidInput, InvalidRecipe, NotFound
 from impasto.pipeline.checks import SHARED, check
-from impasto.pipeline.passes import passes
-from impasto.pipeline.steering import levels_of
+from impasto.pipeline.passes import counted
 from impasto.recipe import (
     MAX_GUIDANCE,
     MAX_SEED,
@@ -53,7 +52,7 @@ SETTINGS = (
     *("negative_prompt", "sampler", "schedule", "steps", "guidance", "width", "height", "tool"),
     *("extension", "variation", "seamless", "vae_tile", "noise", "prompt_rules", "emphasis", "clip_skip"),
     *("sampler_options", "discard_penultimate", "first_noise", "guidance_rescale", "guidance_interval"),
-    *("noise_delta", "zero_snr"),
+    *("noise_delta", "zero_snr", "soft_binding"),
 )
 """Fields of a request that go into `Model.recipe` as they are."""
 
@@ -178,6 +177,7 @@ class GenerateRequest(Frozen):
         guidance_interval: of noise levels at which there is guidance.
         noise_delta: what is added to the seed for the noise of the steps.
         zero_snr: whether to stretch the noise levels until the last hides the picture.
+        soft_binding: how the first noise is marked, so that the picture can be told without its metadata.
         tool: whose names `sampler` and `schedule` are; left out, anybody's.
         priority: jobs of a higher one come first.
     """
@@ -212,6 +212,7 @@ class GenerateRequest(Frozen):
     guidance_interval: GuidanceInterval | None = None
     noise_delta: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     zero_snr: Literal["diffusers", "a1111"] | None = None
+    soft_binding: Literal["gaussian-shading/1"] | None = None
     tool: Literal["impasto", "a1111", "comfyui", "diffusers"] | None = None
     priority: Priority = 0
 
@@ -396,7 +397,9 @@ class Desk:
         try:
             recipes = model.paper.recipes(request.prompt, count, **choices)
         except NotFound as error:
-            raise RequestRefused(str(error)) from error
+            names = ("sampler", "schedule", "adapter", "embedding")
+            what = next((name for name in names if f"unknown {name}" in str(error).lower()), None)
+            raise RequestRefused(str(error), what if what in names[:2] else "prompt") from error
         self._check(model, recipes)
         return recipes
 
@@ -418,8 +421,11 @@ class Desk:
     def _check(self, model: Offered, recipes: Sequence[Recipe]) -> None:
         for recipe in recipes[:1] if alike([shared(recipe) for recipe in recipes]) else recipes:
             self._check_limits(recipe)
-            check(model.paper, [recipe])
-            passes(recipe, levels_of(recipe, model.paper.schedule), model.paper.spec.vae.factor)
+            if recipe.start is None:
+                model.paper.steps([recipe])  # checks everything, and calculates nothing before it is asked for a step
+            else:
+                check(model.paper, [recipe])
+                counted(recipe.steps, recipe.start.strength, recipe.start.counting)
 
     def _check_limits(self, recipe: Recipe) -> None:
         limits, hires = self.limits, recipe.hires

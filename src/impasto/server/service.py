@@ -150,6 +150,7 @@ class Service:
                 embeddings=settings.embeddings,
             ),
             settings.batch,
+            settings.batch_pixels,
             self._job_changed,
             self._picture_kept,
             self._beat,

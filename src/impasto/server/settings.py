@@ -55,7 +55,8 @@ class Settings(Frozen):
         token: that every caller has to know; needed when `host` is not loopback.
         device: that the networks are on.
         dtype: of the networks; None for float32 on the CPU, and as in the files elsewhere.
-        batch: pictures to make at a time at most.
+        batch: pictures to make at a time at most; 1 for pictures that are the same bit for bit however they are made.
+        batch_pixels: that those have together at most; larger pictures fill a processor by themselves.
         preview_seconds: least time between two previews of a job; None for no previews.
         threads: of torch in the worker; None for as many as torch takes.
         sign: whether to put content credentials into the pictures.
@@ -74,7 +75,8 @@ class Settings(Frozen):
     token: Annotated[str, Field(min_length=16, max_length=500)] | None = None
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    batch: Annotated[int, Field(ge=1, le=64)] = 1
+    batch: Annotated[int, Field(ge=1, le=64)] = 4
+    batch_pixels: Annotated[int, Field(ge=1)] = 131_072
     preview_seconds: Annotated[float, Field(ge=0)] | None = 0.5
     threads: Annotated[int, Field(ge=1)] | None = None
     sign: bool = True

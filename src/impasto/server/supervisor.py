@@ -74,6 +74,7 @@ class Supervisor:
         shelf: where models are.
         setup: of the worker.
         batch: pictures to make at a time at most.
+        batch_pixels: that those have together at most.
         changed: called when a job has changed.
         kept: called when a picture has come into the library.
         beat: called several times a second.
@@ -85,6 +86,7 @@ class Supervisor:
     shelf: Shelf
     setup: worker.Setup
     batch: int
+    batch_pixels: int
     changed: Callable[[str], None]
     kept: Callable[[str], None]
     beat: Callable[[], None]
@@ -145,7 +147,7 @@ class Supervisor:
         if not self._worker_is_well():
             self._start_worker()
         self._bell.clear()
-        claim = self.queue.claim(self.batch) if self.ready else None
+        claim = self.queue.claim(self.batch, self.batch_pixels) if self.ready else None
         if claim:
             self._oversee(claim)
         elif self.ready:
@@ -235,7 +237,7 @@ class Supervisor:
                 self._failed(job.id, claim.lease, JobError(code="not_found", message=str(error)))
             return False
         place = worker.ModelPlace(identity=model.info.digest, path=model.path)
-        task = worker.Task(lease=claim.lease, model=place, batch=self.batch, items=tuple(items))
+        task = worker.Task(lease=claim.lease, model=place, batch=claim.batch, items=tuple(items))
         self._send({"do": "make", "task": task.model_dump(mode="json")})
         return True
 
