@@ -40,7 +40,7 @@ def test_what_is_made_is_signed_and_holds(model: Path, name: str, capsys: pytest
     told = json.loads(capsys.readouterr().out)
     says = [(one["what"], one["value"]) for one in told["says"]]
     assert ("is", "made by a trained model") in says
-    assert ("model", impasto.load(model).digest) in says
+    assert ("model", f"tiny ({impasto.load(model).digest})") in says
     receipt = json.loads((model / "receipt.json").read_text())
     assert ("learned from", f"a corpus with root {receipt['corpora'][0]['root']}") in says
     found = credentials.read(Path(name))

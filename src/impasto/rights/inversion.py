@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -19,11 +19,9 @@ from torch import Tensor
 
 from impasto.diffusion.denoisers import DENOISERS
 from impasto.diffusion.samplers import SAMPLERS, Step
+from impasto.diffusion.schedules import SIGMAS
 from impasto.pictures.formats import open_image
-from impasto.pipeline.beginnings import noise_of
 from impasto.pipeline.latents import pixels
-from impasto.pipeline.passes import passes
-from impasto.pipeline.steering import network, steered
 from impasto.recipe import MAX_SIDE, SIDE_MULTIPLE, Recipe
 from impasto.rights import watermark
 from impasto.rights.binding import code_of
@@ -59,8 +57,8 @@ def finding(mark: Mark, recipe: Recipe | None) -> Finding:
     if recipe is None or not recipe.soft_binding:
         return Finding("mark", "unknown", f"The mark {chance}. Give the recipe or picture it may be of: --original.")
     if mark.code == code_of(recipe):
-        return Finding("mark", "holds", f"The mark of the recipe, {chance}. That is evidence, and no proof.")
-    return Finding("mark", "changed", f"Not the mark of the recipe, but {chance}: it is another picture.")
+        return Finding("mark", "holds", f"The mark {chance}, and it is its recipe's. That is evidence, and no proof.")
+    return Finding("mark", "changed", f"The mark {chance}, and it is not its recipe's: it is another picture.")
 
 
 def find(model: Model, image: Image.Image, size: tuple[int, int] | None = None, steps: int = STEPS) -> Mark:
@@ -96,18 +94,26 @@ def back(model: Model, image: Image.Image, steps: int = STEPS) -> Iterator[Step]
 @torch.inference_mode()
 def back_from(model: Model, latents: Tensor, steps: int = STEPS) -> Iterator[Step]:
     """Follow `latents` (1, C, H, W) back to noise; see `back`."""
-    height, width = (side * model.spec.vae.factor for side in latents.shape[2:])
-    choices: dict[str, Any] = {
-        "sampler": "euler",
-        "schedule": "karras",
-        "steps": steps,
-        "guidance": 1.0,
-        "negative_prompt": "",
-    }
-    recipe = model.recipe("", seed=0, width=width, height=height, **choices)
-    (part,) = passes(recipe, model.schedule, model.spec.vae.factor)
-    called = network(model.networks.unet, next(model.networks.unet.parameters()).dtype, None, None)
-    denoise = steered(DENOISERS[model.spec.prediction](called, model.schedule), (recipe,), part, model.words)
-    rising = part.sigmas[:-1].flip(0)  # without 0, from which no way leads back
-    noise = noise_of((recipe,), (latents.shape[1], part.height, part.width), model.spec.vae.factor)
-    yield from SAMPLERS["euler"](denoise, latents, rising, noise)
+    unet, dtype = model.networks.unet, next(model.networks.unet.parameters()).dtype
+    context = _no_words(model)
+
+    def network(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        out: Tensor = unet(x.to(dtype), t, context.to(dtype))
+        return out.float()
+
+    denoiser = DENOISERS[model.spec.prediction](network, model.schedule)
+    rising = SIGMAS["karras"](model.schedule, steps)[:-1].flip(0)  # without 0, from which no way leads back
+    yield from SAMPLERS["euler"](lambda x, sigma: denoiser(x, sigma, context), latents, rising, _none)
+
+
+def _no_words(model: Model) -> Tensor:
+    """Return what the text encoder makes of an empty prompt, (1, T, D)."""
+    encoder, tokenizer = model.networks.text_encoder, model.networks.tokenizer
+    ids = tokenizer.pad(tokenizer.encode(""), encoder.config.max_position_embeddings)
+    context: Tensor = encoder(torch.tensor([ids], device=model.device))
+    return context
+
+
+def _none(sigma: float, sigma_next: float) -> Tensor:
+    """Stand in for the noise of steps, of which Euler's method has none."""
+    raise NotImplementedError(sigma, sigma_next)

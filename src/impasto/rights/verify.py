@@ -230,7 +230,7 @@ def _said(found: Credentials, generation: Generation | None, texts: dict[str, st
     if generation:
         if generation.seal:
             yield "recipe", "kept by its maker, sealed here"
-        if generation.model:
+        if generation.model and "impasto" not in texts:
             yield "model", generation.model
         yield from (("receipt", digest) for digest in generation.receipts)
         yield from (("learned from", f"a corpus with root {root}") for root in generation.corpora)
