@@ -98,6 +98,8 @@ class Words:
         readings = list(readings)
         folded = " ".join(_squeezed(reading.text) for reading in readings)
         candidates = [name for name in self._library.embeddings if _squeezed(name) in folded]
+        if not candidates and "embedding:" not in folded:
+            return ()
         chunker = self.chunker({name: self._library.embedding(name).vectors for name in candidates})
         found = {name for r in readings for name in chunker.named(r.prompt, r.run, EMPHASES[r.emphasis].read)}
         return tuple(EmbeddingUse(name=name, identity=self._library.embedding(name).digest) for name in sorted(found))
