@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import impasto
@@ -20,7 +21,9 @@ from impasto.errors import NotFound, ReceiptMismatch
 from impasto.receipt import Parent, Receipt
 from impasto.rights import artefacts, receipts
 from impasto.rights.report import Report
+from impasto.weights.checkpoint import About
 from impasto.weights.detect import open_model
+from impasto.weights.load import save_file as write_model
 from tests.rights.models import finished
 from tests.weights import tiny
 
@@ -260,3 +263,22 @@ def test_a_changed_adapter_is_not_used_unless_one_insists(model: Path, tmp_path:
     with pytest.raises(ReceiptMismatch, match="The receipt of style is of"):
         impasto.load(model, adapters=[path]).library.adapter("style")
     assert impasto.load(model, adapters=[path], verify=False).library.adapter("style")
+
+
+def test_a_model_in_one_file(tmp_path: Path) -> None:
+    receipt = Receipt(kind="base", name="one", code="impasto 0")
+    path = tmp_path / "one.safetensors"
+    digest = write_model(path, tiny.stable_diffusion(), About(name="one"), receipt=receipt)
+    report = artefacts.verify(path, expected=digest)
+    assert about(report, "holds") == {"weights", "identity"}
+    assert about(report, "unknown") == {"corpus"}
+    receipts.check(open_model(path), path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    name = next(name for name in tensors if name.startswith("model.diffusion_model") and name.endswith("weight"))
+    tensors[name] = tensors[name] + 1
+    save_file(tensors, path, metadata)
+    assert about(artefacts.verify(path, expected=digest), "changed") == {"weights", "identity"}
+    with pytest.raises(ReceiptMismatch, match="weights of the unet"):
+        impasto.load(path)
