@@ -17,7 +17,7 @@ from torch.overrides import _get_current_function_mode
 
 M = TypeVar("M", bound=nn.Module)
 
-STRIP = 32_000_000
+STRIP = 8_000_000
 """Bytes of float32 that a convolution widens at a time."""
 
 
