@@ -112,9 +112,11 @@ def waited(http: httpx2.Client, seed: int, steps: int | None) -> tuple[str, floa
     answer = http.post("/api/jobs", json=said)
     answer.raise_for_status()
     job = answer.json()
-    while job["state"] in ("queued", "running"):
-        time.sleep(LOOK_SECONDS)
-        job = http.get(f"/api/jobs/{job['id']}").json()
+    with http.stream("GET", f"/api/jobs/{job['id']}/events") as lines:
+        events = (json.loads(line.removeprefix("data: ")) for line in lines.iter_lines() if line.startswith("data: "))
+        for event in events:
+            if event["id"] == job["id"]:
+                job = event
     if job["state"] != "done":
         raise SystemExit(f"The job for seed {seed} is {job['state']}: {job['error']}")
     return str(job["id"]), time.perf_counter() - started

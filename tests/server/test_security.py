@@ -238,6 +238,7 @@ def test_a_full_queue_says_so(tmp_path: Path, tiny_model: str) -> None:
     answers = [call("POST", "/api/jobs", json={"prompt": "a fox"}) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202, 202, 429]
     assert code(answers[2]) == "queue_full"
+    assert int(answers[2].headers["retry-after"]) > 0
 
 
 def test_errors_do_not_say_where_things_are(tmp_path: Path) -> None:

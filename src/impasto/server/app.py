@@ -36,6 +36,8 @@ NO_STUDIO = (
     "make studio.\n"
 )
 
+RETRY_SECONDS = "5"
+
 
 def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     """Return the application; its service starts and ends with it.
@@ -118,7 +120,10 @@ async def _ours(_request: Request, error: Exception) -> Response:
     """Answer for an error of the tree; no path of this machine is in its message."""
     assert isinstance(error, ImpastoError)
     code, message = said_of(error, {})
-    return refusal(status_of(error), code, message, error.field if isinstance(error, RequestRefused) else None)
+    answer = refusal(status_of(error), code, message, error.field if isinstance(error, RequestRefused) else None)
+    if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        answer.headers["retry-after"] = RETRY_SECONDS
+    return answer
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

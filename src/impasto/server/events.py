@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from impasto.errors import InvalidInput
@@ -102,6 +103,11 @@ class Hub:
         with self._lock:
             return self._number
 
+    def _since(self, after: int) -> list[Event]:
+        """Return the events after number `after`, without a look at those before."""
+        fresh = list(takewhile(lambda event: event.number > after, reversed(self._newest.values())))
+        return fresh[::-1]
+
     async def subscribe(
         self, after: int, wanted: Callable[[Event], bool] = lambda _: True, patience: float = 15.0
     ) -> AsyncIterator[Event | None]:
@@ -118,8 +124,7 @@ class Hub:
             while True:
                 signal.clear()
                 with self._lock:
-                    fresh = [event for event in self._newest.values() if event.number > after]
-                    closed = self._closed
+                    fresh, closed = self._since(after), self._closed
                 for event in fresh:
                     after = event.number
                     if wanted(event):

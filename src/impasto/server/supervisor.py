@@ -27,6 +27,7 @@ from impasto.server.requests import shared
 log = logging.getLogger(__name__)
 
 TICK = 0.25
+PAUSE = 1.0
 LAST_WORDS = 2.0
 """Seconds that a worker has to end by itself."""
 
@@ -144,7 +145,9 @@ class Supervisor:
 
     def _turn(self) -> None:
         self.beat()
-        if not self._worker_is_well():
+        if self._process and not self._process.is_alive():
+            self._died(None)
+        if self._process is None:
             self._start_worker()
         self._bell.clear()
         claim = self.queue.claim(self.batch, self.batch_pixels) if self.ready else None
@@ -160,9 +163,6 @@ class Supervisor:
         self._bell.wait(TICK)
         if self._connection and self._connection.poll():
             self._hear(None)
-
-    def _worker_is_well(self) -> bool:
-        return self._process is not None and self._process.is_alive()
 
     def _start_worker(self) -> None:
         self._end_worker()
@@ -284,6 +284,8 @@ class Supervisor:
         why = _why(self._process.exitcode)
         log.error("worker died", extra={"pid": self._process.pid, "reason": why})
         self.metrics.deaths.inc()
+        if not self.ready:
+            time.sleep(PAUSE)  # one that cannot even begin will not do so sooner for being tried at once
         self._end_worker()
         if claim:
             self._tell(self.queue.give_back(claim.lease, JobError(code="worker_died", message=why), CRASHES))

@@ -27,7 +27,7 @@ from impasto.server.pictures import MEDIA_TYPES, TooLarge, Upload
 from impasto.server.recall import Recall
 from impasto.server.requests import AXES, GenerateRequest, GridRequest, Id, Name, Priority, UpscaleRequest
 from impasto.server.security import COOKIE
-from impasto.server.service import JobView, PictureView, Service
+from impasto.server.service import JobView, PictureView, Service, picture_view
 from impasto.server.settings import Limits
 from impasto.server.words import Measured, measured
 
@@ -429,7 +429,7 @@ def pictures(
     """Find pictures by words, newest first."""
     digest = service.shelf.find(model).info.digest if model else None
     found = service.library.search(search, starred=starred, model=digest, limit=limit, before=before)
-    views = tuple(service.picture(saved.id) for saved in found)
+    views = tuple(map(picture_view, found))
     return Pictures(pictures=views, next=views[-1].id if len(views) == limit else None)
 
 
