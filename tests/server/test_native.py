@@ -21,6 +21,7 @@ from impasto.pictures import metadata
 from impasto.pipeline.reproduction import as_many_threads
 from impasto.recipe import Recipe
 from impasto.rights import credentials
+from impasto.server.places import place
 from tests.server.running import PATIENCE, Running
 
 LONG = {"prompt": "slow", "steps": 150, "count": 32}
@@ -322,11 +323,15 @@ def test_the_library_is_searched_starred_and_thinned(api: Api) -> None:
     assert api("GET", "/api/pictures", params={"search": "walrus"})["pictures"] == []
 
 
-def test_a_job_that_cannot_be_finished_says_why(api: Api) -> None:
-    job = api.ask(prompt="a fox embedding:nobody")
+def test_a_job_that_cannot_be_finished_says_why(api: Api, busy: str) -> None:
+    start = api.sent(Image.new("RGB", (64, 64)))
+    job = api.ask(start={"image": start})
+    place(api.server.service.library.sent, start, "png").unlink()
+    api("POST", f"/api/jobs/{busy}/cancel")
     view = api.ended(job)
-    assert view["state"] == "failed"
-    assert (view["error"]["code"], "nobody" in view["error"]["message"]) == ("not_found", True)
+    assert (view["state"], view["error"]["code"]) == ("failed", "not_found")
+    assert view["error"]["message"].startswith("Cannot read ...")
+    assert "/" not in view["error"]["message"]
     assert api.made()  # the worker goes on
 
 

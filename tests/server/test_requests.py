@@ -105,6 +105,8 @@ def test_a_second_pass_has_whole_latents(desk: Desk, model: Model) -> None:
         ({"count": 33}, "count", "32"),
         ({"sampler": "magic"}, "sampler", "dpmpp_2m"),
         ({"model": "nobody"}, "model", "tiny"),
+        ({"prompt": "a fox embedding:nobody"}, "prompt", "nobody"),
+        ({"prompt": "a fox <lora:nobody:1>"}, "prompt", "nobody"),
         ({"start": {"image": "u" + "0" * 20}}, "start.image", "no upload"),
         ({"adapters": [{"id": "x"}]}, "adapters", "x|no adapters"),
     ],
