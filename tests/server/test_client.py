@@ -61,7 +61,7 @@ def test_all_pages_of_pictures_are_found(client: Client, monkeypatch: pytest.Mon
 
 
 def test_a_job_is_followed(client: Client) -> None:
-    job = client.submit("a fox", steps=40, count=2)
+    job = client.submit("a fox", steps=20, count=2)
     seen = list(client.follow(job))
     assert [one.progress for one in seen] == sorted(one.progress for one in seen)
     assert len({one.progress for one in seen}) > 2

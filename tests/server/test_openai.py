@@ -175,7 +175,7 @@ def test_a_url_leads_to_the_picture_without_a_token_for_an_hour(
 
 def test_a_stream_shows_the_picture_come_about(client: openai.OpenAI, server: Running) -> None:
     stream = client.images.generate(
-        prompt="a fox", stream=True, partial_images=3, extra_body={"steps": 40, "seed": 1}, **SMALL
+        prompt="a fox", stream=True, partial_images=3, extra_body={"steps": 24, "seed": 1}, **SMALL
     )
     *partials, last = list(stream)
     assert [event.type for event in partials] == ["image_generation.partial_image"] * len(partials)
