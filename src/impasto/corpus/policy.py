@@ -7,6 +7,7 @@ import re
 from pydantic import Field, field_validator
 
 from impasto.corpus.record import Basis, Row, Work
+from impasto.corpus.signals.precedence import decide
 from impasto.schema import Frozen
 
 
@@ -109,8 +110,9 @@ class Policy(Frozen):
 
     def _by_right(self, work: Work) -> Refusal | None:
         spdx, basis = work.licence.spdx, work.consent.basis
-        if denied := [signal.kind for signal in work.signals if signal.verdict in ("deny", "unknown")]:
-            return Refusal(rule="reserved", reason=f"Reserved, or not readable, by {', '.join(denied)}.")
+        decision = decide(work.signals, work.consent, work.licence)
+        if decision.refused_by:
+            return Refusal(rule="reserved", reason=decision.reason)
         if basis not in self.bases:
             return Refusal(
                 rule="basis", reason=f"Consent basis {basis!r} is not one of {', '.join(sorted(self.bases))}."
