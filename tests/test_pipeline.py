@@ -195,7 +195,7 @@ def test_recipes_for_something_else_are_refused(model: Model) -> None:
     with pytest.raises(InvalidRecipe, match="bfloat16"):
         model.steps(recipe.model_copy(update={"dtype": "bfloat16"}))
     adapter = AdapterUse(name="watercolour", identity=recipe.model_digest)
-    with pytest.raises(InvalidRecipe, match="watercolour"):
+    with pytest.raises(NotFound, match="watercolour"):
         model.steps(recipe.model_copy(update={"adapters": (adapter,)}))
 
 

@@ -97,7 +97,7 @@ def test_a_failed_build_leaves_the_old_corpus(
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("impasto.corpus.store._write_images", fail)
+    monkeypatch.setattr("impasto.corpus.store.write_images", fail)
     with pytest.raises(OSError, match="disk full"):
         run(tiny_plan[0], tiny, tiny_plan[1])
     assert Corpus.open(tiny).root == root

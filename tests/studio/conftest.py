@@ -61,8 +61,9 @@ class Studio:
 
     def _console(self, message: Any) -> None:
         # A preview that is asked for just as its job ends is no longer there; the picture takes its place.
-        if message.type == "error" and "/preview" not in message.location.get("url", ""):
-            self.wrong.append(message.text)
+        place = message.location.get("url", "")
+        if message.type == "error" and "/preview" not in place:
+            self.wrong.append(f"{message.text} ({place})")
 
     def open(self, draft: dict[str, Any] | None = None, view: dict[str, Any] | None = None) -> None:
         """Open the page, with what was written and chosen there before."""
