@@ -73,6 +73,10 @@ COMMANDS = {
         "impasto.cli.trace:trace",
         "Find the works of a model's corpus that a picture resembles, and say whose they are.",
     ),
+    "release": Command(
+        "impasto.cli.release:app",
+        "Give a model away: weights, card, terms, credits, bill of materials, signed.",
+    ),
     "serve": Command(
         "impasto.cli.serve:serve",
         "Serve pictures to browsers and programs: the studio at /, and the APIs that clients already speak.",
@@ -88,6 +92,7 @@ COMMANDS = {
 EXTRAS = {
     **{"resvg_py": "corpus", "matplotlib": "train", "usearch": "trace", "mcp": "mcp"},
     **dict.fromkeys(("huggingface_hub", "httpx2", "filelock", "yaml"), "hub"),
+    **dict.fromkeys(("model_signing", "OpenSSL", "license_expression"), "release"),
     **dict.fromkeys(
         ("fastapi", "uvicorn", "sqlalchemy", "prometheus_client", "multipart", "python_multipart"), "serve"
     ),

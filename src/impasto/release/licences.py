@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from license_expression import AND, OR, ExpressionError, LicenseWithExceptionSymbol, Licensing
+from license_expression import (  # type: ignore[import-untyped]  # it ships no type information
+    AND,
+    OR,
+    ExpressionError,
+    LicenseWithExceptionSymbol,
+    Licensing,
+)
 from license_expression import LicenseExpression as Parsed
 
 from impasto.errors import InvalidInput
@@ -278,7 +284,8 @@ def _offer(parts: Sequence[Part], offered: frozenset[str]) -> Judgement:
 def _together(judgements: Iterable[Judgement]) -> Judgement:
     """Return the strictest verdict, with every reason and obligation."""
     judgements = list(judgements)
-    worst = max((one.verdict for one in judgements), key=_STRICTNESS.index, default="ok")
+    verdicts: list[Verdict] = [one.verdict for one in judgements]
+    worst: Verdict = max(verdicts, key=_STRICTNESS.index, default="ok")
     reasons = dict.fromkeys(reason for one in judgements for reason in one.reasons)
     obligations = {name for one in judgements for name in one.obligations}
     return Judgement(worst, tuple(reasons), tuple(name for name in OBLIGATIONS if name in obligations))

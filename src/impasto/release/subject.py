@@ -1,0 +1,227 @@
+"""What is to be released: a finished model, what is known of it, and what its maker says besides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from impasto.corpus.record import Row
+from impasto.corpus.store import MANIFEST, Corpus
+from impasto.errors import InvalidInput
+from impasto.receipt import Receipt
+from impasto.release.licences import Judgement, Part, judge
+from impasto.rights import receipts
+from impasto.rights.artefacts import CREDIT
+from impasto.rights.lineage import CREDIT_LINE, Known
+from impasto.schema import digest, read_json
+from impasto.weights.checkpoint import Checkpoint
+from impasto.weights.detect import open_model
+
+FREE_BY_RIGHT = {"public-domain": "CC-PDM-1.0"}
+"""Consent basis -> licence, for rows whose source names none."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the maker says, because no file does.
+
+    Attributes:
+        day: of the release.
+        author: whom the release is by.
+        licence: SPDX expression to release under; the receipt's by itself.
+        licence_text: file with the licence's text.
+        use_policy: file that says what it is for, and what not.
+        stated: licences of parts whose own files name none, by the parts' names.
+        answer: what a person found out about what the licence rules ask.
+        results: files that benchmarks wrote about this very model.
+        corpus: folder of the manifest of what it learned from; the one in the model's own by itself.
+        contact: where makers can write to.
+    """
+
+    day: date
+    author: str
+    licence: str | None = None
+    licence_text: Path | None = None
+    use_policy: Path | None = None
+    stated: Mapping[str, str] = field(default_factory=dict)
+    answer: str | None = None
+    results: tuple[Path, ...] = ()
+    corpus: Path | None = None
+    contact: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a benchmark found.
+
+    Attributes:
+        name: of its file.
+        content: of it.
+    """
+
+    name: str
+    content: dict[str, Any]
+
+    @property
+    def figures(self) -> list[dict[str, Any]]:
+        """The measured values: `name`, `what`, `value`, and as far as they are there `low`, `high`, `n`, `unit`."""
+        return [figure for figure in self.content.get("figures", []) if isinstance(figure, dict)]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model that is to be released.
+
+    Attributes:
+        path: its folder or file.
+        checkpoint: it, opened; its receipt holds.
+        rows: what it learned from, training rows only; empty where they are not here.
+        corpus: the corpus, where it is here.
+        parts: everything that it was made from, with licences.
+        licence: that it is released under.
+        judgement: whether that is allowed, and what it obliges to.
+        choices: what its maker says.
+        results: what benchmarks found about it.
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+    rows: tuple[Row, ...]
+    corpus: Corpus | None
+    parts: tuple[Part, ...]
+    licence: str
+    judgement: Judgement
+    choices: Choices
+    results: tuple[Result, ...]
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.checkpoint.about.name
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """What it was made from."""
+        return self.checkpoint.receipt
+
+    @property
+    def base(self) -> list[str]:
+        """Names of the models it was made from, beside its own parts."""
+        return [part.name for part in self.parts if part.role in ("base", "adapter") and part.name != self.name]
+
+
+def gather(path: Path, choices: Choices) -> Subject:
+    """Return the model at `path`, judged.
+
+    Raises:
+        NotFound, WeightsError: there is no model, or it is damaged.
+        ReceiptMismatch: it is not what its receipt says.
+        InvalidInput: its licences forbid the release, or ask what nobody answered; its figures are of another model.
+    """
+    checkpoint = open_model(path)
+    receipts.check(checkpoint, path)
+    corpus = _corpus(checkpoint, choices.corpus or path / receipts.CORPUS)
+    rows = tuple(row for row in corpus.rows if row.split == "train") if corpus else ()
+    parts = tuple(_parts(checkpoint, path, corpus, rows, choices.stated))
+    if unused := sorted(choices.stated.keys() - {part.name for part in parts}):
+        raise InvalidInput(f"--part names {', '.join(unused)}; it was made from {', '.join(p.name for p in parts)}.")
+    licence = choices.licence or (checkpoint.receipt and checkpoint.receipt.licence)
+    if not licence:
+        raise InvalidInput("Under which licence is it to be released? Its receipt does not say: give --licence.")
+    judgement = judge(parts, licence)
+    _refuse(judgement, licence, choices.answer)
+    results = tuple(_result(place, checkpoint.digest) for place in choices.results)
+    return Subject(path, checkpoint, rows, corpus, parts, licence, judgement, choices, results)
+
+
+def _refuse(judgement: Judgement, licence: str, answer: str | None) -> None:
+    listing = "".join(f"\n  {reason}" for reason in judgement.reasons)
+    if judgement.verdict == "no":
+        raise InvalidInput(f"It must not be released under {licence}:{listing}")
+    if judgement.verdict == "ask" and not answer:
+        raise InvalidInput(
+            f"Whether it may be released under {licence} is not known:{listing}\n"
+            'State the licence of a part with --part NAME=LICENCE, or say what you found out with --answer "...", '
+            "which will stand in the release."
+        )
+
+
+def _corpus(checkpoint: Checkpoint, folder: Path) -> Corpus | None:
+    if not (folder / MANIFEST).is_file():
+        return None
+    corpus = Corpus.open(folder)
+    learned = {use.root for use in checkpoint.receipt.corpora} if checkpoint.receipt else set()
+    if corpus.root not in learned:
+        raise InvalidInput(f"The corpus in {folder} has root {corpus.root}, which the model did not learn from.")
+    if problems := corpus.verify():
+        raise InvalidInput(f"The corpus in {folder} is not what it promises: {problems[0]}.")
+    return corpus
+
+
+def _parts(
+    checkpoint: Checkpoint, path: Path, corpus: Corpus | None, rows: tuple[Row, ...], stated: Mapping[str, str]
+) -> Iterator[Part]:
+    receipt = checkpoint.receipt
+    if receipt is None:
+        yield Part(checkpoint.about.name, "base", stated.get(checkpoint.about.name, "unknown"))
+        return
+    own = {receipt.components[name]: part for name, part in receipts.parts(receipt, path) if part}
+    yield from _parents(receipt, own, stated)
+    here = corpus.root if corpus else None
+    if corpus:
+        yield from (Part(f"{corpus.manifest.name}: {count:,} works", "corpus", one) for one, count in licences(rows))
+    for root in sorted({use.root for one in (receipt, *own.values()) for use in one.corpora} - {here}):
+        yield from _unseen(root, receipt, checkpoint.notices.get(CREDIT, ""), stated)
+
+
+def _parents(receipt: Receipt, own: Mapping[str, Receipt], stated: Mapping[str, str]) -> Iterator[Part]:
+    """Yield what it was made from; a part that its maker made has its corpora among those that are looked at."""
+    known = Known() if any(parent.identity not in own for parent in receipt.parents) else None
+    for parent in receipt.parents:
+        mine = own.get(parent.identity)
+        if mine and not mine.parents and mine.corpora and not mine.licence:
+            continue
+        found = known.find(parent.identity, parent.name) if known and not mine else None
+        told = mine or (found.receipt if found else None)
+        licence = stated.get(parent.name) or (told.licence if told else None) or "unknown"
+        yield Part(parent.name, "adapter" if parent.role == "adapter" else "base", licence)
+
+
+def _unseen(root: str, receipt: Receipt, credit: str, stated: Mapping[str, str]) -> Iterator[Part]:
+    """Yield the licences of works that are not here, as the ATTRIBUTION has them."""
+    name = f"corpus {root[7:19]}"
+    selections = {use.selection for use in receipt.corpora}
+    found = dict.fromkeys(licence for _, _, licence in CREDIT_LINE.findall(credit))
+    if name in stated or not found or receipts.credits_named(credit) != selections:
+        yield Part(name, "corpus", stated.get(name, "unknown"))
+    else:
+        yield from (Part(f"{name} (as ATTRIBUTION says)", "corpus", licence) for licence in found)
+
+
+def licences(rows: tuple[Row, ...]) -> list[tuple[str, int]]:
+    """Return (licence, number of works), most works first."""
+    found = Counter(_licence(row) for row in rows)
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _licence(row: Row) -> str:
+    said = row.licence.spdx
+    return FREE_BY_RIGHT.get(row.consent.basis, said) if said.lower() in ("", "unknown") else said
+
+
+def _result(path: Path, identity: str) -> Result:
+    content = read_json(path)
+    if content.get("model_digest") != identity:
+        raise InvalidInput(f"{path} is about the model {content.get('model_digest')}, not {identity}.")
+    if content.get("quick"):
+        raise InvalidInput(f"{path} is of a quick run, which is not for publication. Measure the whole.")
+    return Result(path.name, content)
+
+
+def essence(receipt: Receipt | None) -> str | None:
+    """Return the digest of the whole receipt."""
+    return digest(receipt.plain()) if receipt else None
