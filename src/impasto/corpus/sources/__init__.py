@@ -8,8 +8,9 @@ from __future__ import annotations
 from impasto.corpus.sources.base import Place, Source
 from impasto.corpus.sources.folder import FolderSource
 from impasto.corpus.sources.iconify import IconifySource
+from impasto.corpus.sources.urls import UrlsSource
 
 __all__ = ["SOURCES", "Place", "Source"]
 
 #: `kind` in a plan -> the section it is read as
-SOURCES: dict[str, type[Source]] = {"iconify": IconifySource, "folder": FolderSource}
+SOURCES: dict[str, type[Source]] = {"iconify": IconifySource, "folder": FolderSource, "urls": UrlsSource}
