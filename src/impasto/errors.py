@@ -13,6 +13,7 @@
     │   └── ReceiptMismatch       a model is not what its receipt says
     ├── Offline               a connection to elsewhere, where the network was forbidden
     ├── PullFailed            a model that cannot be had from its hub, or is not what the hub promised
+    ├── PushFailed            a release that cannot be brought to a hub, or did not arrive as it was sent
     ├── PictureFailed         a picture that cannot be finished: the networks gave no finite numbers
     ├── CredentialError       credentials of a picture that cannot be made or read
     ├── CorpusError           a corpus that is damaged or must not be used
@@ -117,6 +118,10 @@ class Offline(ImpastoError):
 
 class PullFailed(ImpastoError):
     """A model that cannot be had from its hub, or is not what the hub promised."""
+
+
+class PushFailed(ImpastoError):
+    """A release that cannot be brought to a hub, or did not arrive as it was sent."""
 
 
 class PictureFailed(ImpastoError):

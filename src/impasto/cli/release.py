@@ -128,3 +128,22 @@ def verify(
     else:
         shown._print(report, folder)
     return shown.CODES[report.state]
+
+
+@app.command
+def push(folder: Path, repo: str, /, *, private: bool = False, message: str | None = None) -> None:
+    """Put a release into a repository of the Hugging Face hub, or whatever HF_ENDPOINT names, and compare what arrived.
+
+    Nothing is sent when anything in the release was changed. What else is in the repository is taken out of it.
+
+    Args:
+        folder: of the release.
+        repo: OWNER/NAME; made if it is not there.
+        private: let only its owner see a new repository.
+        message: of the commit.
+    """
+    from impasto.release.push import push as pushed
+
+    with Console(stderr=True).status(f"Sending {folder} to {repo} ..."):
+        address = pushed(folder, repo, private=private, message=message)
+    print(address)

@@ -1,0 +1,96 @@
+"""The way of a release to a hub: whole, nothing else beside it, and what arrived compared with what was sent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from impasto import __version__
+from impasto.errors import InvalidInput, PushFailed
+from impasto.release import check
+from impasto.schema import file_digest
+
+
+def push(folder: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
+    """Put the release in `folder` into the repository `repo`, in one commit, and return the commit's address.
+
+    The repository is made if there is none; what is in it and not in the release is taken out.
+
+    Args:
+        folder: of a release in which nothing was changed.
+        repo: OWNER/NAME.
+        private: whether a new repository is to be seen by its owner only.
+        message: of the commit.
+
+    Raises:
+        InvalidInput: something in the release was changed, or it is none; the repository's name is none.
+        PushFailed: the hub cannot be reached, does not let this person in, or has not what was sent.
+    """
+    from huggingface_hub import HfApi
+
+    report = check.verify(folder)
+    if wrong := report.of("changed"):
+        listing = "".join(f"\n  {finding.text}" for finding in wrong)
+        raise InvalidInput(f"{folder} is not the release that was signed; nothing was sent.{listing}")
+    api = HfApi(endpoint=_endpoint(), library_name="impasto", library_version=__version__)
+    with _told(repo):
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        name = dict(report.says).get("name", folder.name)
+        words = message or f"Release of {name}"
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*commit a data file")  # the manifest of the corpus is meant
+            commit = api.upload_folder(repo_id=repo, folder_path=folder, commit_message=words, delete_patterns="*")
+        info = api.model_info(repo, revision=commit.oid, files_metadata=True)
+    if differing := sorted(_differing(folder, info)):
+        raise PushFailed(f"{repo} has not what was sent: {', '.join(differing[:10])}. Push again.")
+    return str(commit.commit_url)
+
+
+def _endpoint() -> str | None:
+    return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
+
+
+def _differing(folder: Path, info: Any) -> Iterator[str]:
+    """Yield the files that the hub has otherwise than `folder`, by the hashes that it tells."""
+    there = {one.rfilename: one for one in info.siblings or ()}
+    here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    yield from there.keys() ^ here.keys()
+    for name in there.keys() & here.keys():
+        lfs = there[name].lfs
+        if lfs and f"sha256:{lfs['sha256']}" != file_digest(here[name]):
+            yield name
+        if not lfs and there[name].blob_id != blob(here[name].read_bytes()):
+            yield name
+
+
+def blob(content: bytes) -> str:
+    """Return the name that git has for `content`."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+@contextmanager
+def _told(repo: str) -> Iterator[None]:
+    """Say in one message what the hub's library says in many."""
+    import httpx2
+    from huggingface_hub import errors
+
+    hub = _endpoint() or "the hub"
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise InvalidInput(f"{repo!r} is not a repository's name. Write OWNER/NAME, as in its address.") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise PushFailed("--offline, IMPASTO_OFFLINE or HF_HUB_OFFLINE forbids the network.") from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        words = "Say who you are: `hf auth login`, or the variable HF_TOKEN." if status in (401, 403) else "Push again."
+        raise PushFailed(f"{hub} did not take {repo}: {str(error).splitlines()[0]}. {words}") from error
+    except RuntimeError as error:  # the library's, for a large file that was not taken
+        raise PushFailed(f"{hub} did not take {repo}: {error} {error.__cause__ or ''}") from error
+    except httpx2.TransportError as error:
+        raise PushFailed(f"{hub} cannot be reached for {repo}: {error}. Is there a network?") from error
