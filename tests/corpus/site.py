@@ -76,9 +76,9 @@ def served(pages: Mapping[tuple[str, str], Page]) -> Iterator[Site]:
             for name, value in page.headers:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(page.body)))
-            self.end_headers()
             with site.lock:
-                site.busy[host] -= 1
+                site.busy[host] -= 1  # whoever has the head may ask again
+            self.end_headers()
             self.wfile.write(page.body)
 
         def log_message(self, *_: Any) -> None: ...

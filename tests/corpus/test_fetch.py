@@ -256,7 +256,7 @@ def check_kills(count: int, kills: int, settings: Settings, folder: Path) -> Non
 
 
 def test_killed_and_resumed(tmp_path: Path) -> None:
-    check_kills(300, 2, SETTINGS.model_copy(update={"shard": 80}), tmp_path)
+    check_kills(200, 1, SETTINGS.model_copy(update={"shard": 80}), tmp_path)
 
 
 @pytest.mark.slow

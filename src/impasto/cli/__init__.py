@@ -91,6 +91,7 @@ COMMANDS = {
 # What `pip install "impasto[EXTRA]"` brings, by the name it is imported under.
 EXTRAS = {
     **{"resvg_py": "corpus", "matplotlib": "train", "usearch": "trace", "mcp": "mcp"},
+    **dict.fromkeys(("protego", "http_sf", "urllib3"), "web"),
     **dict.fromkeys(("huggingface_hub", "httpx2", "filelock", "yaml"), "hub"),
     **dict.fromkeys(("model_signing", "OpenSSL", "license_expression"), "release"),
     **dict.fromkeys(
@@ -102,7 +103,8 @@ OFFLINE = "--offline"
 
 HELP = f"""An open platform for open-weight text-to-image models.
 
-With {OFFLINE} (or IMPASTO_OFFLINE=1) no command opens a connection that leaves this machine; else only pull does.
+With {OFFLINE} (or IMPASTO_OFFLINE=1) no command opens a connection that leaves this machine; else only pull
+and corpus fetch do.
 """
 
 

@@ -54,6 +54,102 @@ def build(
 
 
 @app.command
+def fetch(
+    table: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    contact: str,
+    threads: int = 32,
+    per_host: int = 2,
+    delay: float = 0.2,
+    shard: int = 1000,
+    private: bool = False,
+) -> None:
+    """Fetch the images of a url table, none that is reserved; the same command goes on where it was ended.
+
+    Before a site is asked for an image, its robots.txt, ai.txt and tdmrep.json are read; then the headers of the answer
+    and the metadata in the file. All that was looked for is recorded with its verdict, and what cannot be read counts
+    as a reservation. A plan takes what was fetched in with a source of kind "urls".
+
+    Args:
+        table: Parquet (LAION's columns), CSV or JSON lines, with a column url.
+        output: folder for the shards.
+        contact: an address or page where a site can reach you; it goes into the user agent.
+        threads: requests at once, over all hosts.
+        per_host: requests to one host at once.
+        delay: seconds between two requests to a host; its robots.txt may ask for more.
+        shard: rows of a shard.
+        private: ask addresses of private networks and of this machine too.
+    """
+    from impasto.corpus.fetch import Settings
+    from impasto.corpus.fetch import fetch as fetch_table
+    from impasto.corpus.web import Manners
+
+    manners = Manners(contact=contact, per_host=per_host, delay=delay, private=private)
+    settings = Settings(manners=manners, threads=threads, shard=shard)
+    console, statuses = Console(), Counter[str]()
+    with console.status("Fetching ...") as status:
+        for progress in fetch_table(table, output, settings):
+            statuses = progress.statuses
+            counts = ", ".join(f"{count:,} {name}" for name, count in sorted(statuses.items()) if count)
+            status.update(f"{progress.done:,} rows: {counts}")
+    console.print(_counts("Rows", statuses.elements(), "status"))
+
+
+@app.command
+def forget(
+    folder: Path,
+    /,
+    *,
+    reason: str,
+    evidence: str,
+    maker: str | None = None,
+    url: str | None = None,
+    image: Path | None = None,
+    row: str | None = None,
+) -> None:
+    """Mark works of a corpus as revoked: from then on no training takes the corpus with them.
+
+    Args:
+        folder: of the corpus.
+        reason: why, in a sentence.
+        evidence: where it was asked: a letter, a page, a case.
+        maker: all works by the maker with this name or page.
+        url: the work with this url, or all on the page with this url.
+        image: the works that are this image file, or a near copy of it.
+        row: the work with this key, such as noto:fox, or the start of its id.
+    """
+    from impasto.corpus import revoked
+
+    given = {"maker": maker, "url": url, "image": str(image) if image else None, "row": row}
+    asked = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(asked) != 1:
+        raise InvalidInput("Give one of --maker, --url, --image and --row.")
+    corpus, console = _open(folder), Console(highlight=False)
+    rows = revoked.find(corpus, *asked[0])
+    new = revoked.mark(corpus, rows, asked[0], reason, evidence)
+    for one in rows:
+        console.print(Text(f"{one.key} {one.id} by {one.maker.name}"), soft_wrap=True)
+    console.print(f"{len(new)} marked now, {len(rows) - len(new)} before.", soft_wrap=True)
+    console.print(Text(f"What learned from them: impasto lineage --affected {corpus.root}"), soft_wrap=True)
+
+
+@app.command
+def without_revoked(folder: Path, /, *, output: Annotated[Path, Parameter(alias="-o")]) -> None:
+    """Write a corpus without its revoked rows, which a training takes.
+
+    Args:
+        folder: of the corpus.
+        output: folder of the new one; a corpus that is there is replaced.
+    """
+    from impasto.corpus import revoked
+
+    gone = revoked.without(_open(folder), output)
+    Console().print(Text(f"Wrote {output} without {gone} revoked rows."), soft_wrap=True)
+
+
+@app.command
 def stats(folder: Path, /) -> None:
     """Count a corpus: by licence, maker, collection and split, and what was refused by which rule.
 

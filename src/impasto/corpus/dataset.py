@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from impasto.corpus import revoked
 from impasto.corpus.policy import Policy
 from impasto.corpus.record import Row, Split
 from impasto.corpus.store import Corpus
@@ -82,9 +83,15 @@ def refuse(corpus: Corpus, policy: Policy) -> None:
     """Raise unless `policy` admits every row of `corpus` and the rows are those it promises.
 
     Raises:
-        RowRefused: names the first row that is not admitted, and the reason.
+        RowRefused: names the first row that is not admitted or was revoked, and the reason.
         CorpusChanged: the root is another.
     """
+    if gone := revoked.first(corpus, corpus.rows):
+        row, mark = gone
+        raise RowRefused(
+            f"{row.key} ({row.id}) in {corpus.folder} was revoked on {mark.at}: {mark.reason} ({mark.evidence}). "
+            f"Write a corpus without what is revoked: `impasto corpus without-revoked {corpus.folder} --output NEW`."
+        )
     for row in corpus.rows:
         if refusal := policy.admits(row):
             raise RowRefused(

@@ -6,6 +6,7 @@
     rows.parquet      a row per image, with the hash of its Merkle leaf
     refused.parquet   every work left out, with the reason
     images/*.parquet  id, file bytes; may be absent: the manifest alone says what was learned from
+    revoked.jsonl     rows that must not be trained on any more (`revoked`); stays when the corpus is replaced
 
 A corpus is written beside its place and moved there whole.
 """
@@ -38,6 +39,7 @@ from impasto.files import write_bytes, write_text
 from impasto.schema import Frozen, bytes_digest
 
 MANIFEST = "corpus.json"
+REVOKED = "revoked.jsonl"
 _SHARD, _GROUP = 4096, 128  # images in a file, and in a group that is read at once
 
 _TYPES: dict[str, pa.DataType] = {
@@ -349,6 +351,8 @@ def write(
         write_rows(new / "rows.parquet", rows)
         _write_table(new / "refused.parquet", _REFUSED, [_flat_refused(r) for r in refused])
         write_images(new / "images", images)
+        if (folder / REVOKED).is_file():
+            shutil.copy2(folder / REVOKED, new / REVOKED)
         write_bytes(new / MANIFEST, manifest.canonical() + b"\n")
         _replace(new, folder)
     finally:
