@@ -217,16 +217,20 @@ def _licence_text(subject: Subject) -> str:
 
 def _found_text(subject: Subject) -> str:
     if subject.choices.licence_text:
-        try:
-            return subject.choices.licence_text.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidInput(f"Cannot read --licence-text {subject.choices.licence_text}: {error}") from error
+        return _read(subject.choices.licence_text)
     own = subject.receipt.licence if subject.receipt else None
     if (text := subject.checkpoint.notices.get("LICENSE")) and own == subject.licence:
         return text
     if subject.licence == "Apache-2.0" and (text := _packaged()):
         return text
     raise InvalidInput(f"The text of {subject.licence} is not here. Give it with --licence-text FILE.")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"Cannot read {path}: {error}") from error
 
 
 def _packaged() -> str | None:
@@ -239,7 +243,7 @@ def _packaged() -> str | None:
 
 def _use_policy(subject: Subject, licence: str) -> str:
     if subject.choices.use_policy:
-        return subject.choices.use_policy.read_text(encoding="utf-8")
+        return _read(subject.choices.use_policy)
     if found := RESTRICTIONS.search(licence):
         words = "# Use policy\n\nThese restrictions are part of the licence (LICENSE)."
         return f"{words}\n\n{licence[found.start() :].strip()}\n"
