@@ -12,6 +12,8 @@ from PIL import Image
 
 from impasto.adapters.lora import read_adapter
 from impasto.cli import main
+from impasto.corpus import revoked
+from impasto.corpus.store import Corpus
 from impasto.errors import InvalidInput, NotFound
 from impasto.pictures import metadata
 from impasto.receipt import Parent, Receipt
@@ -126,6 +128,17 @@ def test_what_is_affected(here: Path, known: Known) -> None:
     assert affected("sha256:" + "5" * 64, known) == []
     with pytest.raises(InvalidInput, match="no digest"):
         affected("works", known)
+
+
+def test_what_revoked_rows_affect(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = Corpus.open(shutil.copytree(here / "tiny" / "corpus", tmp_path / "corpus"))
+    assert main(["lineage", "--affected", str(corpus.folder)]) != 0
+    assert "Nothing is revoked" in capsys.readouterr().err
+    revoked.mark(corpus, corpus.rows[:1], ("row", corpus.rows[0].key), "asked", "a letter")
+    assert main(["lineage", "--affected", str(corpus.folder), "--folder", str(here)]) == 0
+    said = capsys.readouterr().out
+    assert "model tiny sha256:" in said
+    assert "model both sha256:" in said
 
 
 def circle() -> Lineage:

@@ -36,7 +36,7 @@ def lineage(
         file: the picture, or the file or folder of a model, adapter or embedding.
         svg: where to draw the graph as an SVG picture.
         affected: instead, list everything here that was made from what has this digest: a corpus by its Merkle root, a
-            model or a part of one.
+            model or a part of one. The folder of a corpus stands for what was revoked in it ("impasto corpus forget").
         corpus: the folder of a corpus to look makers and licences up in; repeat the option for several.
         folder: a folder to look for models and adapters in besides; repeat the option for several.
         as_json: print everything as JSON.
@@ -78,7 +78,7 @@ def _affected(digest: str, known: Known, *, as_json: bool) -> None:
     from impasto.rights.lineage import affected
 
     with Console(stderr=True).status("Looking at what is here ..."):
-        found = affected(digest, known)
+        found = [one for each in _digests(digest) for one in affected(each, known)]
     if as_json:
         listing = [
             {
@@ -98,3 +98,17 @@ def _affected(digest: str, known: Known, *, as_json: bool) -> None:
         console.print(Text(f"  {', '.join(printable(edge.role) for edge in way)}"), soft_wrap=True)
     if not found:
         console.print(Text(f"Nothing here was made from {digest}, as far as receipts say."), soft_wrap=True)
+
+
+def _digests(affected: str) -> list[str]:
+    """Return the digest that `affected` is, or the roots of the corpora whose rows are revoked in that folder."""
+    from impasto.corpus import revoked
+    from impasto.corpus.store import REVOKED
+
+    folder = Path(affected)
+    if not folder.is_dir():
+        return [affected]
+    roots = list(dict.fromkeys(mark.root for mark in revoked.read(folder)))
+    if not roots:
+        raise InvalidInput(f"Nothing is revoked in {folder}: it has no {REVOKED}. Give a digest to see what has it.")
+    return roots
