@@ -43,7 +43,6 @@ LAION = [
         "SAMPLE_ID": 2.0,
         "URL": "https://a.example/2",
         "TEXT": None,
-       
         "LICENSE": "CC0-1.0",
         "similarity": 0.3,
     },
