@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +45,7 @@ class Library:
     unet: UNetConfig | None = None
     verify: bool = True
     _read: dict[Path, Adapter | Embedding] = field(default_factory=dict)
+    _named: dict[str, Adapter] = field(default_factory=dict)
     _hashes: dict[Path, str] = field(default_factory=dict)
 
     @classmethod
@@ -67,8 +69,10 @@ class Library:
             InvalidInput: there are several.
             WeightsError: its file cannot be used.
         """
-        adapter = self._found("adapter", name, self._places_of(name), lambda path: read_adapter(path, unet=self.unet))
-        return replace(adapter, name=name)
+        if name not in self._named:  # one object a name: it remembers its digest
+            read = partial(read_adapter, unet=self.unet)
+            self._named[name] = replace(self._found("adapter", name, self._places_of(name), read), name=name)
+        return self._named[name]
 
     def embedding(self, name: str) -> Embedding:
         """Return the embedding called `name`.
