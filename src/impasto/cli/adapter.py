@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
-from impasto.errors import InvalidInput, printable
+from impasto.cli.facts import print_facts
+from impasto.errors import InvalidInput
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from impasto.receipt import Receipt
 
 T = TypeVar("T")
-
-LONGEST = 200  # characters of a metadata value that are shown
 
 app = App(name="adapter", help="Merge, extract, resize, convert and look at LoRAs and embeddings.")
 
@@ -302,8 +300,8 @@ def inspect(path: Path, /, *, as_json: Annotated[bool, Parameter(name="--json")]
         print(json.dumps({**about, "metadata": dict(found.metadata)}, indent=1, ensure_ascii=False))
         return
     console = Console()
-    _print(console, str(path), {key: _said(value) for key, value in about.items()})
-    _print(console, "Metadata", found.metadata)
+    print_facts(console, str(path), {key: _said(value) for key, value in about.items()})
+    print_facts(console, "Metadata", found.metadata)
 
 
 def _open(path: Path) -> Adapter | Embedding:
@@ -490,13 +488,3 @@ def _said(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_said, value)) or "none"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _print(console: Console, title: str, lines: Mapping[str, str]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
-    for key, value in lines.items():
-        shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}... ({len(value):,} characters)"
-        # What comes out of a file is no markup, and must not steer the terminal.
-        table.add_row(Text(printable(key)), Text(printable(shown), overflow="fold"))
-    if lines:
-        console.print(table)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from impasto.errors import printable
+from impasto.cli.facts import print_facts
 
 if TYPE_CHECKING:
     from impasto.weights.checkpoint import Checkpoint
     from impasto.weights.description import File
     from impasto.weights.store import Entry
-
-LONGEST = 200  # characters of a metadata value that are shown
 
 
 def inspect(what: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
@@ -46,22 +42,12 @@ def inspect(what: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] 
     if found.problem:
         console.print(Text(f"It is not read here. {found.problem}", "red"), soft_wrap=True)
     if found.stored:
-        _print(console, "Store", _stored(found.stored))
+        print_facts(console, "Store", _stored(found.stored))
     if found.checkpoint:
-        _print(console, "Model", _model(found.checkpoint))
+        print_facts(console, "Model", _model(found.checkpoint))
     for file in found.files:
-        _print(console, file.path.name, _file(file))
-        _print(console, "Metadata", file.metadata)
-
-
-def _print(console: Console, title: str, lines: Mapping[str, str]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
-    for key, value in lines.items():
-        shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}... ({len(value):,} characters)"
-        # What comes out of a file is no markup, and must not steer the terminal.
-        table.add_row(Text(printable(key)), Text(printable(shown), overflow="fold"))
-    if lines:
-        console.print(table)
+        print_facts(console, file.path.name, _file(file))
+        print_facts(console, "Metadata", file.metadata)
 
 
 def _model(checkpoint: Checkpoint) -> dict[str, str]:

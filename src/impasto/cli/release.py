@@ -116,18 +116,18 @@ def verify(
     """
     import json
 
-    from impasto.cli import verify as shown
+    from impasto.cli.verify import CODES, show, trusted
     from impasto.release import check
 
     if not folder.is_dir():
         raise NotFound(f"There is no release at {folder}: it is no folder.")
     with Console(stderr=True).status(f"Reading {folder} ..."):
-        report = check.verify(folder, shown._trusted(trust or []), expect)
+        report = check.verify(folder, trusted(trust or []), expect)
     if as_json:
         print(json.dumps({"file": str(folder), **report.plain()}, indent=1, ensure_ascii=False))
     else:
-        shown._print(report, folder)
-    return shown.CODES[report.state]
+        show(report, folder)
+    return CODES[report.state]
 
 
 @app.command

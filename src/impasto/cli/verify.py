@@ -64,13 +64,13 @@ def verify(
         else:
             from impasto.rights.verify import picture
 
-            report = picture(file, _trusted(trust or []), _kept(recipe) if recipe else None)
+            report = picture(file, trusted(trust or []), _kept(recipe) if recipe else None)
             if mark:
                 report = _marked(report, file, mark, original)
     if as_json:
         print(json.dumps({"file": str(file), **report.plain()}, indent=1, ensure_ascii=False))
     else:
-        _print(report, file)
+        show(report, file)
     return CODES[report.state]
 
 
@@ -83,7 +83,12 @@ def _holds_weights(path: Path) -> bool:
     return start[8:] == b"{" or start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04"))  # safetensors; torch.save
 
 
-def _trusted(paths: list[Path]) -> str:
+def trusted(paths: list[Path]) -> str:
+    """Return the certificates in `paths`, and those that are always known, as PEM.
+
+    Raises:
+        NotFound: a file cannot be read.
+    """
     from impasto.rights import identity
 
     try:
@@ -109,7 +114,8 @@ def _marked(report: Report, file: Path, model: str, original: Path | None) -> Re
     return inversion.looked_for(report, file, impasto.load(model, device="auto"), said.recipe)
 
 
-def _print(report: Report, file: Path) -> None:
+def show(report: Report, file: Path) -> None:
+    """Print what was found of `file`."""
     console = Console(highlight=False)
     console.print(Text.assemble((str(file), "bold"), f" is {report.what}."), soft_wrap=True)
     for state, (head, style) in HEADS.items():
