@@ -182,11 +182,10 @@ class FromPicture(Frozen):
     counting: Counting = "diffusers"
 
 
-class Mask(Frozen):
-    """Which part of the picture to paint anew, and how.
+class Painting(Frozen):
+    """How a part of a picture is painted anew.
 
     Attributes:
-        image: `pixels_digest` of the mask, white where to paint; None when all there is to paint is the extension.
         invert: paint where it is black instead.
         blur: radius in pixels of the passage from old to new, 0 to 64.
         content: what the part begins as: what was there, its surroundings smeared, noise, or nothing.
@@ -194,12 +193,21 @@ class Mask(Frozen):
         padding: pixels around the masked part that are worked on with it.
     """
 
-    image: Digest | None = None
     invert: bool = False
     blur: Annotated[float, Field(ge=0, le=64)] = 4.0
     content: Literal["original", "fill", "noise", "nothing"] = "original"
     area: Literal["whole", "masked"] = "whole"
     padding: Annotated[int, Field(ge=0, le=1024)] = 32
+
+
+class Mask(Painting):
+    """Which part of the picture to paint anew, and how.
+
+    Attributes:
+        image: `pixels_digest` of the mask, white where to paint; None when all there is to paint is the extension.
+    """
+
+    image: Digest | None = None
 
 
 class Extension(Frozen):

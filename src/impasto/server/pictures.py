@@ -40,13 +40,12 @@ class TooLarge(InvalidInput):
     """More bytes or pixels than may be sent."""
 
 
-class Saved(Frozen):
-    """A picture of the library.
+class PictureFacts(Frozen):
+    """What is known of a picture, here and to clients.
 
     Attributes:
         id: of the picture.
         job: that made it.
-        row: which picture of the job it is.
         kind: a picture, or a sheet of several.
         created: when it was made.
         width: in pixels.
@@ -59,13 +58,11 @@ class Saved(Frozen):
         model: name of the model.
         model_digest: of the model.
         recipe: that it was made from; None for a sheet.
-        pixels: `pixels_digest` of it.
         starred: whether somebody starred it.
     """
 
     id: str
     job: str
-    row: int
     kind: Literal["picture", "sheet"]
     created: datetime
     width: int
@@ -78,8 +75,19 @@ class Saved(Frozen):
     model: str
     model_digest: str
     recipe: dict[str, Any] | None
-    pixels: str
     starred: bool
+
+
+class Saved(PictureFacts):
+    """A picture of the library.
+
+    Attributes:
+        row: which picture of the job it is.
+        pixels: `pixels_digest` of it.
+    """
+
+    row: int
+    pixels: str
 
 
 class Upload(Frozen):

@@ -25,6 +25,7 @@ from impasto.recipe import (
     Extension,
     GuidanceInterval,
     NoiseName,
+    Painting,
     Prompt,
     Recipe,
     Rules,
@@ -109,15 +110,10 @@ class StartChoice(Frozen):
     counting: Counting = "diffusers"
 
 
-class MaskChoice(Frozen):
+class MaskChoice(Painting):
     """Which part of the picture to paint anew; see `recipe.Mask`. The image is the id of an upload or a picture."""
 
     image: Id | None = None
-    invert: bool = False
-    blur: Annotated[float, Field(ge=0, le=64)] = 4.0
-    content: Literal["original", "fill", "noise", "nothing"] = "original"
-    area: Literal["whole", "masked"] = "whole"
-    padding: Annotated[int, Field(ge=0, le=1024)] = 32
 
 
 class HiresChoice(Frozen):

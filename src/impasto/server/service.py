@@ -21,7 +21,7 @@ from impasto.server.events import Hub
 from impasto.server.jobs import Job, JobError, NewJob, Queue, State
 from impasto.server.metrics import Metrics
 from impasto.server.models import Shelf
-from impasto.server.pictures import Library, Saved
+from impasto.server.pictures import Library, PictureFacts, Saved
 from impasto.server.recall import Recall, Recaller
 from impasto.server.requests import Desk, GenerateRequest, GridRequest, UpscaleRequest
 from impasto.server.settings import Settings
@@ -87,24 +87,14 @@ class JobView(Frozen):
         return self.state in ("done", "failed", "cancelled")
 
 
-class PictureView(Frozen):
-    """A picture of the library as clients see it; see `pictures.Saved`."""
+class PictureView(PictureFacts):
+    """A picture of the library as clients see it.
 
-    id: str
-    job: str
-    kind: str
-    created: datetime
-    width: int
-    height: int
-    bytes: int
-    format: str
-    seed: int | None
-    prompt: str
-    negative_prompt: str
-    model: str
-    model_digest: str
-    recipe: dict[str, Any] | None
-    starred: bool
+    Attributes:
+        url: of its file.
+        thumbnail: url of a small picture of it.
+    """
+
     url: str
     thumbnail: str
 
