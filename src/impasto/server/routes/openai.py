@@ -13,7 +13,7 @@ import io
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -21,13 +21,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from fastapi.routing import APIRoute
 from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from impasto.errors import ImpastoError, JobFailed, NotFound
-from impasto.server.answers import ClientGone, Delivered, cancelled, decoded, delivered, ended, uploaded
+from impasto.server.answers import Delivered, cancelled, decoded, delivered, ended, uploaded
 from impasto.server.dialects import openai
 from impasto.server.dialects.images import LANCZOS, alpha_mask, from_text, to_text
 from impasto.server.dialects.openai import Counted, EditSaid, Said, VariationSaid
@@ -35,6 +34,7 @@ from impasto.server.exports import MEDIA_TYPES, exported
 from impasto.server.jobs import JobError
 from impasto.server.models import Offered
 from impasto.server.requests import GenerateRequest, Id, RequestRefused
+from impasto.server.routes.foreign import ForeignRoute, Wrong
 from impasto.server.routes.native import Key, service_of
 from impasto.server.service import JobView, Service
 from impasto.server.settings import Limits
@@ -72,28 +72,19 @@ def refused(error: ImpastoError) -> tuple[int, str, str | None, str | None]:
     return 400 if status == 422 else status, said_of(error, {})[1], field, code
 
 
-class Route(APIRoute):
+class Route(ForeignRoute):
     """A route whose errors have OpenAI's form."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
-        answer = super().get_route_handler()
-
-        async def answered(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except ClientGone:
-                return Response(status_code=499)
-            except RequestValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(str(part) for part in first["loc"] if part != "body")
-                return refusal(400, f"{field}: {first['msg']}" if field else str(first["msg"]), field or None)
-            except HTTPException as error:
-                return refusal(error.status_code, str(error.detail))
-            except ImpastoError as error:
-                return refusal(*refused(error))
-
-        return answered
+    @staticmethod
+    def told(error: Wrong) -> Response:
+        """Return the answer for a request that is not met because of `error`."""
+        if isinstance(error, RequestValidationError):
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"] if part != "body")
+            return refusal(400, f"{field}: {first['msg']}" if field else str(first["msg"]), field or None)
+        if isinstance(error, HTTPException):
+            return refusal(error.status_code, str(error.detail))
+        return refusal(*refused(error))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +21,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from impasto.errors import ImpastoError, InvalidInput
+from impasto.errors import InvalidInput
 from impasto.pictures import formats
 from impasto.recipe import Recipe
 from impasto.server.adapters import AdapterInfo, offered
-from impasto.server.answers import ClientGone, cancelled, decoded, delivered, ended, uploaded
+from impasto.server.answers import cancelled, decoded, delivered, ended, uploaded
 from impasto.server.callers import Callers, caller_of
 from impasto.server.dialects import a1111, a1111_answers
 from impasto.server.dialects.a1111 import Extras, ImageSaid, Said
@@ -38,6 +37,7 @@ from impasto.server.dialects.a1111_options import Checkpoint, Options
 from impasto.server.dialects.images import drawn_mask, fitting, framed, from_text, to_text
 from impasto.server.exports import exported
 from impasto.server.requests import GenerateRequest
+from impasto.server.routes.foreign import ForeignRoute, Wrong
 from impasto.server.routes.native import service_of
 from impasto.server.service import JobView, Service
 from impasto.server.settings import Limits
@@ -77,26 +77,17 @@ def refusal(status: int, kind: str, message: str) -> JSONResponse:
     return JSONResponse({"error": kind, "detail": message, "body": "", "errors": message}, status)
 
 
-class Route(APIRoute):
+class Route(ForeignRoute):
     """A route whose errors have A1111's form."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
-        answer = super().get_route_handler()
-
-        async def answered(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except ClientGone:
-                return Response(status_code=499)
-            except RequestValidationError as error:
-                return refusal(422, "RequestValidationError", "\n".join(map(_problem, error.errors())))
-            except HTTPException as error:
-                return refusal(error.status_code, "HTTPException", str(error.detail))
-            except ImpastoError as error:
-                return refusal(status_of(error), type(error).__name__, said_of(error, {})[1])
-
-        return answered
+    @staticmethod
+    def told(error: Wrong) -> Response:
+        """Return the answer for a request that is not met because of `error`."""
+        if isinstance(error, RequestValidationError):
+            return refusal(422, "RequestValidationError", "\n".join(map(_problem, error.errors())))
+        if isinstance(error, HTTPException):
+            return refusal(error.status_code, "HTTPException", str(error.detail))
+        return refusal(status_of(error), type(error).__name__, said_of(error, {})[1])
 
 
 def _problem(error: dict[str, Any]) -> str:
