@@ -104,14 +104,16 @@ def _of_corpus(model: Model, folder: Path) -> Works:
 
 
 def _tell(found: Trace, picture: Path) -> None:
+    from impasto.rights.trace import CAVEAT
+
     console, facts = Console(), found.works.facts
     if found.near_copies:
         console.print(f"[bold red]{picture} is a near copy[/] of a work in the corpus {facts.corpus}:")
     else:
         console.print(f"{picture} is a near copy of none of the {facts.rows:,} works in the corpus {facts.corpus}.")
-    console.print(_table("Alike in shape (similar, not proven source)", [_line(match) for match in found.nearest]))
+    console.print(_table(f"Alike in shape ({CAVEAT})", [_line(match) for match in found.nearest]))
     rows = [("", "", *_facts(row)) for row in found.manner]
-    console.print(_table("Alike in manner (similar, not proven source)", rows))
+    console.print(_table(f"Alike in manner ({CAVEAT})", rows))
     if facts.null:
         console.print(
             f"[dim]A near copy is nearer than {facts.threshold:.2f} of what is usual around it; one in two hundred is, "
@@ -138,9 +140,11 @@ def _table(title: str, lines: list[tuple[str, ...]]) -> Table:
 
 
 def _plain(found: Trace) -> dict[str, Any]:
+    from impasto.rights.trace import CAVEAT
+
     return {
         "corpus": found.works.facts.plain(),
-        "caveat": "similar, not proven source",
+        "caveat": CAVEAT,
         "shape": [
             {
                 "distance": match.distance,

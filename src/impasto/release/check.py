@@ -13,7 +13,7 @@ from impasto.release.kit import RELEASE
 from impasto.release.licences import Part, judge
 from impasto.release.subject import Result, essence
 from impasto.rights import artefacts
-from impasto.rights.report import Finding, Report
+from impasto.rights.report import Finding, Report, stranger
 from impasto.schema import file_digest, read_json
 from impasto.weights import files
 from impasto.weights.detect import open_model
@@ -86,12 +86,7 @@ def _signer(folder: Path, trust: str) -> Finding:
     name = x509.load_pem_x509_certificates(pem.encode())[0].subject.rfc4514_string()
     if trust and signature.holds_under(folder, trust):
         return Finding("signer", "holds", f"It was signed by {name}, whom you know.")
-    return Finding(
-        "signer",
-        "unknown",
-        f"It was signed by somebody who goes by {name}; whether that is true is not known here. "
-        "If you have a certificate of theirs from a place that you believe, give it with --trust.",
-    )
+    return stranger(name)
 
 
 def _within(folder: Path) -> Iterator[Finding]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from impasto import __version__
 from impasto.errors import InvalidInput, PushFailed
 from impasto.release import check
 from impasto.schema import file_digest
+from impasto.weights.hub import LIBRARY, endpoint
 
 
 def push(folder: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
@@ -37,7 +36,7 @@ def push(folder: Path, repo: str, *, private: bool = False, message: str | None 
     if wrong := report.of("changed"):
         listing = "".join(f"\n  {finding.text}" for finding in wrong)
         raise InvalidInput(f"{folder} is not the release that was signed; nothing was sent.{listing}")
-    api = HfApi(endpoint=_endpoint(), library_name="impasto", library_version=__version__)
+    api = HfApi(endpoint=endpoint(), **LIBRARY)
     with _told(repo):
         api.create_repo(repo, private=private or None, exist_ok=True)
         name = dict(report.says).get("name", folder.name)
@@ -49,10 +48,6 @@ def push(folder: Path, repo: str, *, private: bool = False, message: str | None 
     if differing := sorted(_differing(folder, info)):
         raise PushFailed(f"{repo} has not what was sent: {', '.join(differing[:10])}. Push again.")
     return str(commit.commit_url)
-
-
-def _endpoint() -> str | None:
-    return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
 
 
 def _differing(folder: Path, info: Any) -> Iterator[str]:
@@ -79,7 +74,7 @@ def _told(repo: str) -> Iterator[None]:
     import httpx2
     from huggingface_hub import errors
 
-    hub = _endpoint() or "the hub"
+    hub = endpoint() or "the hub"
     try:
         yield
     except errors.HFValidationError as error:

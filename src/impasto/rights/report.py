@@ -55,3 +55,13 @@ class Report:
             "findings": [vars(finding) for finding in self.findings],
             "says": [{"what": what, "value": value} for what, value in self.says],
         }
+
+
+def stranger(name: str) -> Finding:
+    """Return what is to be said of a signer called `name` whom nobody here knows."""
+    return Finding(
+        "signer",
+        "unknown",
+        f"It was signed by somebody who goes by {name}; whether that is true is not known here. "
+        "If you have a certificate of theirs from a place that you believe, give it with --trust.",
+    )

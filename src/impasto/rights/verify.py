@@ -14,7 +14,7 @@ from impasto.recipe import Recipe
 from impasto.rights import credentials
 from impasto.rights.binding import code_of, written
 from impasto.rights.credentials import Credentials, Generation, RemoteCredentials
-from impasto.rights.report import Finding, Report
+from impasto.rights.report import Finding, Report, stranger
 from impasto.schema import bytes_digest
 
 SOURCES = {
@@ -146,12 +146,7 @@ def _signer(found: Credentials) -> Finding:
     why = next((words for code, words in reasons.items() if code in found.failed), "")
     if why:
         return Finding("signer", "unknown", f"It was signed by {who}, {why}.")
-    return Finding(
-        "signer",
-        "unknown",
-        f"It was signed by somebody who goes by {who}; whether that is true is not known here. "
-        "If you have a certificate of theirs from a place that you believe, give it with --trust.",
-    )
+    return stranger(who)
 
 
 def _of_sources(found: Credentials) -> Iterator[Finding]:

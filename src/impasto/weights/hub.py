@@ -35,11 +35,12 @@ def ask(wish: Wish) -> Offer:
     from huggingface_hub import HfApi
 
     with _told(wish.repo, wish.revision):
-        info = HfApi(endpoint=_endpoint(), **LIBRARY).model_info(wish.repo, revision=wish.revision, files_metadata=True)
-    return offered(info, wish, _endpoint())
+        info = HfApi(endpoint=endpoint(), **LIBRARY).model_info(wish.repo, revision=wish.revision, files_metadata=True)
+    return offered(info, wish, endpoint())
 
 
-def _endpoint() -> str | None:
+def endpoint() -> str | None:
+    """Return the address that HF_ENDPOINT names; None for the usual one."""
     return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
 
 
@@ -99,7 +100,7 @@ def _told(repo: str, revision: str | None, *, cut: bool = True) -> Iterator[None
     import httpx2
     from huggingface_hub import errors
 
-    hub = _endpoint() or "the hub"
+    hub = endpoint() or "the hub"
     try:
         yield
     except errors.HFValidationError as error:
