@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PATIENCE = 180_000
 """Milliseconds; a loaded machine is no failure."""
 
+HUNG = ".work > .bare .hung"
+"""The picture that is large on the stage."""
+
 # A browser on a machine without a screen, that looks for nothing outside.
 QUIET = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -55,6 +58,7 @@ class Studio:
     def __init__(self, page: Page, url: str) -> None:
         self.page, self.url = page, url
         self.wrong: list[str] = []
+        self.known: list[str] = []
         page.set_default_timeout(PATIENCE)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
@@ -79,14 +83,27 @@ class Studio:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def make(self) -> None:
+        self.known = self.pictures()
         self.button("Make").click()
 
+    def pictures(self) -> list[str]:
+        """Return the ids of the pictures in the library, which the stage may show before a new one is there."""
+        told = self.page.evaluate("fetch('/api/pictures?limit=100').then((answer) => answer.json())")
+        return [picture["id"] for picture in told["pictures"]]
+
     def made(self) -> str:
-        """Wait for the one picture of the job on the stage; returns its id."""
-        self.page.wait_for_selector(".stage .work .actions")
-        image = self.page.locator(".work > .bare .hung")
-        self.page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
-        return str(image.get_attribute("src")).split("/")[3]
+        """Wait for the one picture of the job on the stage, which was not in the library before; returns its id."""
+        found = self.page.wait_for_function(
+            """([hung, known]) => {
+                const image = document.querySelector(hung)
+                const id = image?.getAttribute('src')?.match(/^\\/api\\/pictures\\/([^/]+)/)?.[1]
+                const done = document.querySelector('.stage .work .actions')
+                const there = done && image?.complete && image.naturalWidth > 0
+                return id && !known.includes(id) && there ? id : null
+            }""",
+            arg=[HUNG, self.known],
+        )
+        return str(found.json_value())
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def dropped(studio: Studio, data: bytes, name: str) -> None:
 
 
 def test_a_picture_is_made_and_its_progress_seen(studio: Studio, server: Running) -> None:
-    studio.open({"count": 1, "settings": {**SMALL, "steps": 20}})
+    studio.open({"count": 1, "settings": {**SMALL, "steps": 150}})
     studio.page.fill("#prompt", "a red apple")
     studio.page.get_by_text(re.compile(r"^\d+ of 75 tokens$")).wait_for()
     studio.page.evaluate(
@@ -44,15 +44,16 @@ def test_a_picture_is_made_and_its_progress_seen(studio: Studio, server: Running
           }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true })
         }"""
     )
+    studio.known = studio.pictures()
     studio.page.keyboard.press("Control+Enter")
     picture = studio.made()
     seen = studio.page.evaluate("window.seen")
     shares = [share for share, _ in seen]
     assert shares == sorted(shares)
     assert any(0 < share < 100 for share in shares)
-    assert any(re.match(r"Step \d+ of 20", words) for _, words in seen)
+    assert any(re.match(r"Step \d+ of 150", words) for _, words in seen)
     recipe = png.read_recipe(server.service.library.file(picture))
-    assert (recipe.prompt, recipe.steps, recipe.width) == ("a red apple", 20, 32)
+    assert (recipe.prompt, recipe.steps, recipe.width) == ("a red apple", 150, 32)
 
 
 def test_what_is_being_made_is_cancelled(studio: Studio, server: Running) -> None:
