@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from impasto.training import optim
 from impasto.training.optim import OPTIMISERS, Muon, alike, learning_rate, orthogonalised
 from impasto.training.plans import OptimiserPlan
 
@@ -35,13 +36,27 @@ def test_orthogonalised_brings_singular_values_near_one_and_keeps_their_vectors(
 def test_orthogonalised_is_the_plain_iteration(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     x = matrix / matrix.norm()
-    for _ in range(5):
+    for a, b, c in optim.POLYNOMIALS:
         gram = x @ x.T
-        x = 3.4445 * x - 4.7750 * gram @ x + 2.0315 * gram @ gram @ x
+        x = a * x + b * gram @ x + c * gram @ gram @ x
     torch.testing.assert_close(orthogonalised(matrix.float()), x.float(), atol=2e-4, rtol=0)
 
 
-def test_muon_moves_matrices_as_torch_does() -> None:
+def test_each_polynomial_is_the_best_one_for_what_the_ones_before_leave() -> None:
+    low, high = 0.01, 1.0
+    for a, b, c in optim.POLYNOMIALS:
+        x = torch.linspace(low, high, 10_001, dtype=torch.float64)
+        error = (a * x + b * x**3 + c * x**5 - 1).abs()
+        low, high = float(1 - error.max()), float(1 + error.max())
+        peaks = error[1:-1][(error[1:-1] > error[:-2]) & (error[1:-1] > error[2:])].tolist()
+        # Chebyshev: a best one has as many greatest errors, of one size, as it has coefficients and one more.
+        greatest = [float(error[0]), *peaks, float(error[-1])]
+        assert greatest == pytest.approx([float(error.max())] * 4, rel=1e-2)
+    assert high - 1 == pytest.approx(0.2694, abs=1e-3)
+
+
+def test_muon_moves_matrices_as_torch_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optim, "POLYNOMIALS", ((3.4445, -4.7750, 2.0315),) * 5)  # torch's own
     ours, theirs = nn.Linear(12, 20, bias=False), nn.Linear(12, 20, bias=False)
     theirs.load_state_dict(ours.state_dict())
     plan = OptimiserPlan(name="muon", learning_rate=0.01, betas=(0.9, 0.99), weight_decay=0.1)

@@ -172,24 +172,28 @@ class Muon(torch.optim.Optimizer):
         parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - first**age))
 
 
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Bring the singular values of (m, n) `matrix` near 1 by Newton-Schulz iteration (Jordan et al. 2024).
+# The best three odd polynomials of degree 5 in turn for singular values of 0.01 to 1 (Amsel et al. 2505.16932, "The Polar
+# Express", algorithm 1): they end within 0.27 of 1, where the five alike of Jordan et al. end within 0.32.
+POLYNOMIALS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """Bring the singular values of (m, n) `matrix` near 1 by polynomials of it (Amsel et al. 2505.16932).
 
     Each step is X <- P X with P = a + b A + c A^2 and A = X X^T. All these P commute, so for wide matrices they are
     multiplied up on the small side, with A <- P A P, and X is touched twice instead of twice a step.
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T
     x = x / (x.norm() + 1e-7)
-    gram, product = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
-    for step in range(steps):
+    gram, product = x @ x.T, None
+    for step, (a, b, c) in enumerate(POLYNOMIALS, start=1):
         polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal().add_(a)
-        product = polynomial @ product
-        if step < steps - 1:
+        product = polynomial if product is None else polynomial @ product
+        if step < len(POLYNOMIALS):
             gram = polynomial @ gram @ polynomial
-    x = torch.mm(product, x)
+    x = x if product is None else product @ x
     return x if wide else x.T
 
 
