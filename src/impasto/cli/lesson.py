@@ -17,6 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from impasto.allocator import keep_freed
+
 if TYPE_CHECKING:
     from impasto.training.loop import Tick
     from impasto.training.runs import Preparing
@@ -80,6 +82,7 @@ class Page:
 
 def drive(news: Iterator[Tick | Preparing], page: Page) -> None:
     """Run a training to its end: on a terminal as a live page, elsewhere with a line now and then."""
+    keep_freed()
     console = Console(stderr=True)
     if not first():
         for _ in news:

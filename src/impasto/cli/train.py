@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from impasto.allocator import keep_freed
 from impasto.cli.lesson import Page, drive, first
 from impasto.cli.teach import How, LowRankOptions, LowRankRank, What, Whose, adapter, learning, request
 
@@ -189,6 +190,7 @@ def _ranked(options: LowRankRank | None) -> dict[str, Any]:
 
 def _drive(news: Iterator[Tick | Preparing], output: Path, result: str) -> None:
     """Run a training to its end, with a live line of progress on a terminal and plain lines elsewhere."""
+    keep_freed()
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
