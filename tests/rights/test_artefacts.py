@@ -24,6 +24,7 @@ from impasto.rights.report import Report
 from impasto.weights.checkpoint import About
 from impasto.weights.detect import open_model
 from impasto.weights.load import save_file as write_model
+from impasto.weights.load import save_folder
 from tests.rights.models import finished
 from tests.weights import tiny
 
@@ -263,6 +264,29 @@ def test_a_changed_adapter_is_not_used_unless_one_insists(model: Path, tmp_path:
     with pytest.raises(ReceiptMismatch, match="The receipt of style is of"):
         impasto.load(model, adapters=[path]).library.adapter("style")
     assert impasto.load(model, adapters=[path], verify=False).library.adapter("style")
+
+
+def test_what_a_picture_was_made_with_has_its_receipts_in_the_credential(model: Path, tmp_path: Path) -> None:
+    path = adapter(tmp_path)
+    first = impasto.load(model, adapters=[path])
+    second = impasto.load(other_model(tmp_path / "second"))
+    both = first.followed_by(second)
+    hires = {"width": 128, "height": 128, "model": {"name": "second", "identity": second.digest}}
+    style = [{"name": "style", "weight": 0.5}]
+    recipe = both.recipe("fox", adapters=style, hires=hires)
+    assert [receipt.name for receipt in receipts.of(both, recipe)] == ["tiny", "second", "style"]
+    calling = first.recipe("fox", hires={"width": 128, "height": 128, "prompt": "a large fox <lora:style:1>"})
+    assert [receipt.name for receipt in receipts.of(first, calling)] == ["tiny", "style"]
+    a_number(model)
+    changed = impasto.load(model, verify=False)
+    assert receipts.of(changed, changed.recipe("fox")) == []  # its receipt is of what it was
+
+
+def other_model(folder: Path) -> Path:
+    save_folder(
+        folder, tiny.networks(), About(name="second"), receipt=Receipt(kind="base", name="second", code="impasto 0")
+    )
+    return folder
 
 
 def test_a_model_in_one_file(tmp_path: Path) -> None:

@@ -11,15 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import impasto
+from impasto.adapters.embeddings import Embedding, write_embedding
 from impasto.adapters.lora import write_adapter
+from impasto.adapters.metadata import described, described_embedding
 from impasto.errors import PictureFailed
 from impasto.pictures import metadata
 from impasto.pictures.formats import open_image
 from impasto.pipeline import Model
+from impasto.receipt import CorpusUse, Receipt
 from impasto.recipe import Recipe
+from impasto.rights import credentials, identity, receipts
+from impasto.rights.verify import picture
 from impasto.server.adapters import offered, thumbnail
 from impasto.server.models import Shelf
 from impasto.server.pictures import Library
@@ -27,8 +33,11 @@ from impasto.server.places import picture_id, place
 from impasto.server.requests import Desk, GenerateRequest, shared
 from impasto.server.settings import Limits
 from impasto.server.worker import Item, ModelPlace, Setup, Task, Worker
+from impasto.weights.checkpoint import About, Settings
+from impasto.weights.load import save_folder
 from tests.adapters import random
 from tests.server.running import model_folder
+from tests.weights import tiny
 
 
 class Pipe:
@@ -214,3 +223,38 @@ def test_adapters_are_offered_asked_for_and_used(tmp_path: Path, tiny_model: str
     assert pipe.told("failed") == []
     with Image.open(made(worker, ("a", 0))) as inked:
         assert not np.array_equal(np.asarray(inked), np.asarray(plain))
+
+
+def test_a_credential_names_the_receipts_of_all_that_a_picture_was_made_with(tmp_path: Path, pipe: Pipe) -> None:
+    place_ = model_with_receipt(tmp_path / "model")
+    (tmp_path / "parts").mkdir()
+    spec = tiny.networks().spec
+    own = Receipt(kind="adapter", name="ink", code="impasto 0", corpora=(LEARNED,))
+    write_adapter(described(random.adapter(name="ink"), spec, receipt=own), tmp_path / "parts" / "ink.safetensors")
+    word = Embedding("wash", torch.ones(1, spec.text.hidden_size))
+    said = Receipt(kind="embedding", name="wash", code="impasto 0")
+    write_embedding(described_embedding(word, spec, receipt=said), tmp_path / "parts" / "wash.safetensors")
+    parts = {kind: (str(tmp_path / "parts" / f"{name}.safetensors"),) for kind, name in PARTS.items()}
+    loaded = impasto.load(place_.path, **parts)
+    recipe = loaded.recipe("a fox in wash <lora:ink:0.5>", seed=1)
+    worker = Worker(pipe, Setup(folder=tmp_path / "made", preview_seconds=None, **parts))  # type: ignore[arg-type]
+    worker._do(Task(lease="l", model=place_, items=(item("a", 0, recipe),)))
+    assert not pipe.told("failed") + pipe.told("unsigned")
+    found = credentials.read(made(worker, ("a", 0)))
+    assert found
+    assert found.generation
+    names = {receipt.digest: receipt.name for receipt in receipts.of(loaded, recipe)}
+    assert [names[digest] for digest in found.generation.receipts] == ["tiny", "ink", "wash"]
+    assert found.generation.corpora == (LEARNED.root,)
+    assert picture(made(worker, ("a", 0)), identity.trusted()).state == "holds"
+
+
+PARTS = {"adapters": "ink", "embeddings": "wash"}
+LEARNED = CorpusUse(**dict.fromkeys(("root", "selection", "policy"), "sha256:" + "1" * 64), rows=3)
+
+
+def model_with_receipt(folder: Path) -> ModelPlace:
+    """Write a tiny model that says what it was made from."""
+    about = About(name="tiny", settings=Settings(steps=2))
+    save_folder(folder, tiny.networks(), about, receipt=Receipt(kind="base", name="tiny", code="impasto 0"))
+    return ModelPlace(identity=impasto.load(folder).digest, path=folder)

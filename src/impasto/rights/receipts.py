@@ -79,12 +79,25 @@ def check_part(part: Adapter | Embedding) -> None:
 
 
 def of(model: Model, recipe: Recipe) -> list[Receipt]:
-    """Return the receipts of what `model` makes the picture of `recipe` with: its own, and those of adapters."""
-    own = [model.networks.checkpoint.receipt] if isinstance(model.networks, LoadedModel) else []
-    parts: list[Adapter | Embedding] = [model.library.adapter(use.name) for use in recipe.adapters]
+    """Return the receipts of all that `model` makes the picture of `recipe` with, each once.
+
+    Those are its own, that of the model of the second pass, and those of adapters and embeddings. A receipt that is not
+    of what was used (somebody insisted on using it) is left out.
+    """
+    hires = recipe.hires
+    models = [model, model.second] if hires and hires.model else [model]
+    adapters = [*recipe.adapters, *((hires and hires.adapters) or ())]
+    parts: list[Adapter | Embedding] = [model.library.adapter(use.name) for use in adapters]
     parts += [model.library.embedding(use.name) for use in recipe.embeddings]
-    found = [*own, *map(_receipt, parts)]
-    return [receipt for receipt in found if receipt]
+    found = [*(_own_receipt(one) for one in models if one), *map(_receipt, parts)]
+    return list({receipt.digest: receipt for receipt in found if receipt}.values())
+
+
+def _own_receipt(model: Model) -> Receipt | None:
+    if not isinstance(model.networks, LoadedModel):
+        return None
+    receipt = model.networks.checkpoint.receipt
+    return receipt if receipt and receipt.identity in (None, model.digest) else None
 
 
 def _receipt(part: Adapter | Embedding) -> Receipt | None:

@@ -238,11 +238,11 @@ class Worker:
         if not self.setup.sign:
             return
         from impasto.errors import CredentialError
-        from impasto.rights import credentials
+        from impasto.rights import credentials, receipts
 
-        receipt = self.model.networks.checkpoint.receipt
         edited = item.edited or picture.recipe.start is not None
-        made = credentials.Made(picture.image, picture.recipe, [receipt] if receipt else [], item.sources, edited)
+        made_of = receipts.of(self.model, picture.recipe)
+        made = credentials.Made(picture.image, picture.recipe, made_of, item.sources, edited)
         try:
             credentials.sign(path, made)
         except CredentialError as error:
