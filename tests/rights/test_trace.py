@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from impasto.corpus.record import Row
 from impasto.corpus.store import Corpus
 from impasto.errors import CorpusError, NotFound
 from impasto.pipeline import Model
+from impasto.receipt import CorpusUse, PlanUse, Receipt
 from impasto.rights import works as indexes
 from impasto.rights.likeness import Likeness, laid_plain, tiled_distance
 from impasto.rights.trace import sheet, trace
-from impasto.rights.works import Works, build
+from impasto.rights.works import Works, build, learned
 from impasto.weights.checkpoint import About
+from impasto.weights.detect import open_model
+from impasto.weights.load import save_folder
 from tests.rights.drawings import corpus_of, drawing, ground
 from tests.weights import tiny
 
@@ -205,13 +209,63 @@ def test_the_command_says_whose_work_it_is(
     assert (tmp_path / "sheet.png").is_file()
 
 
-def test_a_model_without_an_index_asks_for_a_corpus(
-    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def of_the(corpus: Corpus, folder: Path, prediction: str = "epsilon") -> Path:
+    """Write a model whose UNet learned from the odd concepts of `corpus`, and its autoencoder from all."""
+    concepts = [row.concept for row in corpus.rows if row.split == "train" and int(row.source.key[6:]) % 2]
+    odd = corpus.subset(lambda row: row.split == "train" and row.concept in concepts)
+    train = corpus.subset(lambda row: row.split == "train")
+    uses = [
+        CorpusUse(root=corpus.root, selection=one.root, rows=len(one.rows), policy=corpus.manifest.policy)
+        for one in (train, odd)
+    ]
+    plans = {
+        "autoencoder": PlanUse.of({"kind": "autoencoder", "select": {"concepts": [], "collections": []}}),
+        "model": PlanUse.of({"kind": "model", "select": {"concepts": concepts, "collections": ["shapes"]}}),
+    }
+    receipt = Receipt(kind="base", name="odd", corpora=tuple(uses), plans=plans, code="impasto 0")
+    save_folder(folder, tiny.networks(prediction), About(name="odd"), receipt=receipt)
+    return folder
+
+
+def test_a_model_with_its_own_index_needs_no_corpus(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from impasto.cli import main
-    from impasto.cli import trace as command
 
-    monkeypatch.setattr(command, "load", lambda *_: model)
+    made = of_the(corpus, tmp_path / "odd")
+    ground(corpus.image(row_of(corpus, 5)), "white").save(tmp_path / "copy.png")
+    trace_it = ["trace", str(tmp_path / "copy.png"), "--model", str(made)]
+    assert main(trace_it) == 2
+    told = capsys.readouterr().err
+    assert corpus.root in told.replace("\n", "")
+    assert "impasto trace index CORPUS" in told.replace("\n", " ")
+    assert main(["trace", "index", str(corpus.folder), "--model", str(made)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("works: 30 works")
+    assert main(trace_it) == 0
+    assert "copy.png is a near copy of shapes:shape-5 by Maker 0, CC0-1.0" in capsys.readouterr().out
+    own = Works(made / "works")
+    assert own.facts.selection == learned(corpus, open_model(made).receipt).root
+    assert {int(row.source.key[6:]) % 2 for row in own.rows} == {1}
+
+
+def test_an_index_of_another_model_or_corpus_is_refused(
+    corpus: Corpus, works: Works, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from impasto.cli import main
+
+    made = of_the(corpus, tmp_path / "odd", "v_prediction")
+    shutil.copytree(works.folder, made / "works")
     drawing(5).save(tmp_path / "picture.png")
-    assert main(["trace", str(tmp_path / "picture.png")]) == 2
-    assert "--corpus" in capsys.readouterr().err
+    assert main(["trace", str(tmp_path / "picture.png"), "--model", str(made)]) == 2
+    assert "was made with the model" in capsys.readouterr().err
+    corpus_of(tmp_path / "others", train=range(200, 205), held_out=range(0))
+    assert main(["trace", "index", str(tmp_path / "others"), "--model", str(made)]) == 2
+    assert corpus.root in capsys.readouterr().err.replace("\n", "")
+
+
+def test_rows_that_no_root_of_the_receipt_has_are_not_taken_for_what_was_learned(corpus: Corpus) -> None:
+    plan = PlanUse.of({"kind": "model", "select": {"concepts": ["shape-1"]}})
+    train = corpus.subset(lambda row: row.split == "train")
+    use = CorpusUse(root=corpus.root, selection=train.root, rows=60, policy=corpus.manifest.policy)
+    receipt = Receipt(kind="base", name="x", corpora=(use,), plans={"model": plan}, code="impasto 0")
+    assert learned(corpus, receipt).root == learned(corpus, None).root == train.root

@@ -70,7 +70,7 @@ COMMANDS = {
     ),
     "identity": Command("impasto.cli.identity:app", "Show, make or import the identity that signs pictures."),
     "trace": Command(
-        "impasto.cli.trace:trace",
+        "impasto.cli.trace:app",
         "Find the works of a model's corpus that a picture resembles, and say whose they are.",
     ),
     "release": Command(

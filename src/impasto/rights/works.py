@@ -17,7 +17,7 @@ import secrets
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,9 +33,13 @@ from impasto.corpus.store import Corpus, Images, RowFile, write_images, write_ro
 from impasto.errors import CorpusError, NotFound
 from impasto.files import write_bytes
 from impasto.pipeline import Model
+from impasto.receipt import Receipt
 from impasto.rights.likeness import Likeness, in_parts, tiled_distance
 from impasto.schema import Digest, Frozen, read_json
 from impasto.weights import files
+
+WORKS = "works"
+"""Folder in a model's own for the index of what it learned from."""
 
 FACTS = "index.json"
 DIMENSIONS = 128
@@ -65,7 +69,8 @@ class IndexFacts(Frozen):
         root: its Merkle root.
         model: name of the model that looked at it.
         model_digest: of that model.
-        rows: works in the index.
+        selection: Merkle root over the works in the index.
+        rows: how many those are.
         threshold: likeness below which a work is called a near copy.
         null: how many pictures that nothing was learned from the threshold was measured on.
         null_from: which those were.
@@ -74,6 +79,7 @@ class IndexFacts(Frozen):
     format: Literal["impasto-works/1"] = "impasto-works/1"
     corpus: str
     root: Digest
+    selection: Digest
     model: str
     model_digest: Digest
     rows: Annotated[int, Field(ge=1)]
@@ -145,6 +151,7 @@ class Works:
     Attributes:
         folder: where it is.
         facts: what it says of itself.
+        rows: the works, read as they are asked for.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -157,7 +164,7 @@ class Works:
             raise NotFound(f"No index of works in {folder}: it has no {FACTS}.")
         self.folder = folder
         self.facts = IndexFacts.parse(read_json(folder / FACTS), str(folder / FACTS))
-        self._rows = RowFile(folder / "rows.parquet")
+        self.rows = RowFile(folder / "rows.parquet")
         self._images = Images(folder / "images")
         self._opened: dict[str, Any] = {}
 
@@ -180,7 +187,7 @@ class Works:
     def alike_in_manner(self, likeness: Likeness, image: Image.Image, count: int = 8) -> list[Row]:
         """Return the `count` works that are drawn most like `image`, nearest first."""
         places = self._search("manner", self._projection("manner")(likeness.manner(likeness.encoded([image]))), count)
-        return [self._rows[place] for place in places[0]]
+        return [self.rows[place] for place in places[0]]
 
     def _compared(self, latent: Tensor, *, mirrored: bool, without: int = -1) -> list[Match]:
         query = self._projection("shape")(latent.flatten()[None])
@@ -188,7 +195,7 @@ class Works:
         distances = tiled_distance(self._latents[places].float(), latent)
         crowd = float(distances.sort().values[1 : NEIGHBOURS + 1].mean()) if len(places) > 1 else float(distances[0])
         return [
-            Match(self._rows[place], distance, ratio, ratio < self.facts.threshold, mirrored, place)
+            Match(self.rows[place], distance, ratio, ratio < self.facts.threshold, mirrored, place)
             for place, distance in zip(places, distances.tolist(), strict=True)
             for ratio in (distance / max(crowd, 1e-6),)
         ]
@@ -226,8 +233,39 @@ def search(dimensions: int) -> Any:
     )
 
 
-def build(corpus: Corpus, model: Model, folder: Path) -> Generator[Indexing, None, Works]:
-    """Make the index of the works of `corpus` that are there to be learned from, in `folder`, whole or not at all.
+def learned(corpus: Corpus, receipt: Receipt | None) -> Corpus:
+    """Return the rows of `corpus` that text encoder and UNet of the model with `receipt` learned from, last if twice.
+
+    Which those are is followed from the plans in the receipt, and is only believed where it comes to the Merkle root
+    that the receipt names. Where none does, they are all the rows that are there to be learned from.
+    """
+    roots = {use.selection for use in receipt.corpora} if receipt else set()
+    for plan in reversed(list(receipt.plans.values()) if receipt else []):
+        picked = corpus.subset(partial(_selected, select=plan.plan.get("select")))
+        if plan.plan.get("kind") == "model" and picked.rows and picked.root in roots:
+            return picked
+    return corpus.subset(lambda row: row.split == "train")
+
+
+def _selected(row: Row, select: Any) -> bool:
+    """Return whether a plan's `select` (JSON) names `row`."""
+    chosen = select if isinstance(select, dict) else {}
+    concepts, collections = chosen.get("concepts"), chosen.get("collections")
+    return (
+        row.split == "train"
+        and (not concepts or row.concept in concepts)
+        and (not collections or row.source.collection in collections)
+    )
+
+
+def build(corpus: Corpus, model: Model, folder: Path, picked: Corpus | None = None) -> Generator[Indexing, None, Works]:
+    """Make the index of works of `corpus` in `folder`, whole or not at all.
+
+    Args:
+        corpus: with its images.
+        model: that looks at them.
+        folder: an index that is there is replaced.
+        picked: the rows to index, a subset of `corpus`; by itself all that are there to be learned from.
 
     Its threshold is the `FLAGGED` quantile of the likeness of pictures that nothing was learned from: the rows held
     out, or, where those are few, works with all of their own concept left out of account.
@@ -236,7 +274,8 @@ def build(corpus: Corpus, model: Model, folder: Path) -> Generator[Indexing, Non
         CorpusError: the corpus has no images, or no rows.
         CorpusChanged: an image is not the one that its row names.
     """
-    rows = [row for row in corpus.rows if row.split == "train"]
+    picked = picked or corpus.subset(lambda row: row.split == "train")
+    rows = list(picked.rows)
     held_out = [row for row in corpus.rows if row.split != "train"][:NULL_ROWS]
     if not rows or not corpus.has_images:
         raise CorpusError(f"{corpus.folder} has no {'images' if rows else 'rows'} to make an index of.")
@@ -257,6 +296,7 @@ def build(corpus: Corpus, model: Model, folder: Path) -> Generator[Indexing, Non
         facts = IndexFacts(
             corpus=corpus.manifest.name,
             root=corpus.manifest.root,
+            selection=picked.root,
             model=model.name,
             model_digest=model.digest,
             rows=len(rows),
@@ -324,7 +364,7 @@ def _calibrated(works: Works, unseen: Tensor | None) -> IndexFacts:
 
 
 def _without_itself(works: Works, place: int) -> float | None:
-    own = works._rows[place]
+    own = works.rows[place]
     matches = works._compared(works._latents[place].float(), mirrored=False, without=place)
     ratios = [m.ratio for m in matches if m.row.id != own.id and (own.concept is None or m.row.concept != own.concept)]
     return min(ratios, default=None)
