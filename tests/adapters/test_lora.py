@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from impasto.adapters.attach import Use, attached
+from impasto.adapters.attach import Use, attached, fitted
 from impasto.adapters.layouts import LAYOUTS, OTHERS, ROLES, place
-from impasto.adapters.lora import MODEL_HASH, Adapter, LowRank, read_adapter, write_adapter
-from impasto.adapters.lowrank import product
+from impasto.adapters.lora import MODEL_HASH, Adapter, read_adapter, write_adapter
+from impasto.adapters.lowrank import LowRank, product
 from impasto.errors import ImpastoError, InvalidInput, KeyMismatch, NotFound, UnreadableWeights, UnsupportedConfig
 from impasto.models.unet import UNetConfig
 from impasto.weights import files
@@ -36,6 +37,11 @@ def loha(b: torch.Tensor, rank: int = 4) -> dict[str, torch.Tensor]:
     """A LoHa of one layer, of which `b` is the second factor."""
     factors = (torch.randn(32, b.shape[0]), b, torch.randn(32, rank), torch.randn(rank, 32))
     return {f"{KOHYA}.hada_{end}": t for end, t in zip(("w1_a", "w1_b", "w2_a", "w2_b"), factors, strict=True)}
+
+
+def lokr(w1: torch.Tensor, **more: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A LoKr of one layer."""
+    return {f"{KOHYA}.lokr_{end}": tensor for end, tensor in {"w1": w1, **more}.items()}
 
 
 def written(path: Path, tensors: dict[str, torch.Tensor], **metadata: str) -> Path:
@@ -184,10 +190,70 @@ def test_a_loha_is_the_product_that_it_stands_for(rank: int, tmp_path: Path, mon
 
     assert change.rank == min(4 * rank, 32)
     torch.testing.assert_close(product(change), (a @ b) * (c @ d) * (2 / 4))
-    monkeypatch.setattr("impasto.adapters.lora.MOST_NUMBERS", 32 * 32 - 1)
+    monkeypatch.setattr("impasto.adapters.factors.MOST_NUMBERS", 32 * 32 - 1)
     if rank == 8:
         with pytest.raises(UnsupportedConfig, match="1,024 numbers"):
             read_adapter(tmp_path / "a.safetensors")
+
+
+CONV, LINEAR = "down_blocks.0.resnets.0.conv1", "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+
+LOKRS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
+    "two matrices": (LINEAR, {"w1": (4, 2), "w2": (8, 16)}),
+    "a product": (LINEAR, {"w1": (4, 4), "w2_a": (8, 2), "w2_b": (2, 8)}),
+    "two products": (LINEAR, {"w1_a": (8, 2), "w1_b": (2, 4), "w2_a": (4, 2), "w2_b": (2, 8)}),
+    "a product and a matrix": (LINEAR, {"w1_a": (8, 2), "w1_b": (2, 4), "w2": (4, 8)}),
+    "a convolution": (CONV, {"w1": (4, 2), "w2": (8, 16, 3, 3)}),
+    "a convolution's product": (CONV, {"w1": (4, 4), "w2_a": (8, 2), "w2_b": (2, 8 * 9)}),
+    "a convolution in Tucker's form": (CONV, {"w1": (2, 4), "w2_a": (2, 16), "w2_b": (2, 8), "t2": (2, 2, 3, 3)}),
+}
+
+
+def kronecker(t: dict[str, torch.Tensor], alpha: float) -> torch.Tensor:
+    """What LyCORIS says the tensors of a LoKr stand for, written out; alpha counts unless both are whole."""
+    rank = next((t[name].shape[0] for name in ("w2_b", "w1_b") if name in t), None)
+    w1 = t["w1"] if "w1" in t else t["w1_a"] @ t["w1_b"]
+    if "t2" in t:
+        w2 = torch.einsum("ijhw,ip,jr->prhw", t["t2"], t["w2_a"], t["w2_b"])
+    else:
+        w2 = t["w2"] if "w2" in t else t["w2_a"] @ t["w2_b"]
+    if w2.shape[1] == 8 * 9:
+        w2 = w2.reshape(-1, 8, 3, 3)
+    return torch.kron(w1[(...,) + (None,) * (w2.ndim - 2)], w2.contiguous()) * (alpha / rank if rank else 1)
+
+
+@pytest.mark.parametrize("kind", LOKRS)
+def test_a_lokr_is_the_product_that_it_stands_for(kind: str, tmp_path: Path) -> None:
+    path, shapes = LOKRS[kind]
+    own = {end: torch.randn(shape) for end, shape in shapes.items()}
+    name = "lora_unet_" + path.replace(".", "_")
+    tensors = {**{f"{name}.lokr_{end}": tensor for end, tensor in own.items()}, f"{name}.alpha": torch.tensor(3.0)}
+    layer = tiny.networks().unet.get_submodule(path)
+    wanted = kronecker(own, 3.0)
+    x = torch.randn(2, 32, 5, 5) if path == CONV else torch.randn(2, 7, 32)
+
+    adapter = read_adapter(written(tmp_path, tensors))
+
+    change = fitted(adapter.parts["unet"][path], layer.weight)
+    assert change is not None
+    torch.testing.assert_close(product(change), wanted)
+    torch.testing.assert_close(product(change.plain()), wanted)
+    with attached(tiny.networks(), [Use(adapter, 0.7)]):
+        hooked = layer(x)
+    with torch.no_grad():
+        changed = copy.deepcopy(layer)
+        changed.weight += 0.7 * wanted
+    torch.testing.assert_close(hooked, changed(x), rtol=1e-4, atol=1e-4)
+    write_adapter(adapter, tmp_path / "again.safetensors")
+    assert read_adapter(tmp_path / "again.safetensors").digest == adapter.digest
+    with pytest.raises(InvalidInput, match="make a LoRA of this LoKr first"):
+        write_adapter(adapter, tmp_path / "peft", "peft")
+
+
+def test_a_lokr_of_too_many_numbers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("impasto.adapters.factors.MOST_NUMBERS", 32 * 32 - 1)
+    with pytest.raises(UnsupportedConfig, match="1,024 numbers"):
+        read_adapter(written(tmp_path, lokr(torch.randn(4, 4), w2=torch.randn(8, 8))))
 
 
 def test_pickled_files_are_read_without_being_run(tmp_path: Path) -> None:
@@ -228,7 +294,7 @@ STRAYS: dict[str, tuple[dict[str, torch.Tensor], type[ImpastoError], str]] = {
         "another",
     ),  # type: ignore[union-attr]
     "halves that do not meet": ({**pair(), f"{KOHYA}.lora_up.weight": torch.zeros(32, 3)}, KeyMismatch, "halves"),
-    "no rank": (pair(rank=0), KeyMismatch, "halves"),
+    "no rank": (pair(rank=0), KeyMismatch, "some of each"),
     "whole numbers": ({k: t.long() for k, t in pair().items()}, KeyMismatch, "int64"),
     "three sides": ({k: t[..., None] for k, t in pair().items()}, KeyMismatch, "halves"),
     "alpha of several": (pair(alpha=torch.ones(2)), KeyMismatch, "finite number"),
@@ -236,10 +302,28 @@ STRAYS: dict[str, tuple[dict[str, torch.Tensor], type[ImpastoError], str]] = {
     "lengths of both": (pair(dora_scale=torch.ones(32, 32)), KeyMismatch, "dora"),
     "nothing": ({}, UnreadableWeights, "no tensors"),
     "for SDXL": ({**pair(), **pair("lora_te2_text_model_encoder_layers_0_mlp_fc1")}, UnsupportedConfig, "XL"),
-    "a part of a LoHa": ({f"{KOHYA}.hada_w1_a": torch.zeros(4, 4)}, KeyMismatch, "attn1.to_q: w2_b"),
-    "a LoHa of Tucker's": ({f"{KOHYA}.hada_t1": torch.zeros(4, 4)}, UnsupportedConfig, "Tucker"),
+    "a part of a LoHa": ({f"{KOHYA}.hada_w1_a": torch.zeros(4, 4)}, KeyMismatch, "attn1.to_q: hada_w2_b"),
+    "a LoHa of half Tucker's": (
+        {**loha(torch.zeros(4, 32)), f"{KOHYA}.hada_t1": torch.zeros(4, 4)},
+        KeyMismatch,
+        "form",
+    ),
+    "a LoHa of Tucker's that is none": (
+        {**loha(torch.zeros(4, 32)), **{f"{KOHYA}.hada_t{n}": torch.zeros(3, 3, 3, 3) for n in "12"}},
+        KeyMismatch,
+        "Tucker",
+    ),
     "a LoHa of two shapes": (loha(torch.zeros(4, 8)), KeyMismatch, "two products"),
-    "a LoKr": ({f"{KOHYA}.lokr_w1": torch.zeros(4, 4)}, UnsupportedConfig, "LoKr"),
+    "a half of a LoKr": ({f"{KOHYA}.lokr_w1": torch.zeros(4, 4)}, KeyMismatch, "attn1.to_q: lokr_w2"),
+    "a LoKr and a LoRA": ({**pair(), f"{KOHYA}.lokr_w1": torch.zeros(4, 4)}, KeyMismatch, "lokr_w2"),
+    "a LoKr besides a LoRA": (lokr(torch.zeros(4, 4), w2=torch.zeros(8, 8)) | pair(), KeyMismatch, "of another kind"),
+    "a LoKr that is no matrix": (lokr(torch.zeros(4), w2=torch.zeros(8, 8)), KeyMismatch, "no matrix"),
+    "a LoKr whose large factor is none": (lokr(torch.zeros(4, 4), w2=torch.zeros(8)), KeyMismatch, "neither"),
+    "a LoKr whose factors do not meet": (
+        lokr(torch.zeros(4, 4), w2_a=torch.zeros(8, 2), w2_b=torch.zeros(3, 8)),
+        KeyMismatch,
+        "together",
+    ),
     "biases": ({**pair(), f"{KOHYA}.lora_up.bias": torch.zeros(32)}, UnsupportedConfig, "biases"),
     "embeddings": ({**pair(), "bundle_emb.cat.emb_params": torch.zeros(1, 4)}, UnsupportedConfig, "embeddings"),
     "for Flux": ({"transformer.single_blocks.0.lora_A.weight": torch.zeros(4, 4)}, UnsupportedConfig, "Flux"),
@@ -266,7 +350,7 @@ def peft_folder(path: Path, **config: Any) -> Path:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"peft_type": "LOKR"}, "LOKR"),
+        ({"peft_type": "VERA"}, "VERA"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out"),
         ({"lora_bias": True}, "lora_bias"),
         ({"lora_alpha": "8"}, "lora_alpha"),
@@ -311,7 +395,7 @@ NAMES = st.sampled_from([f"{KOHYA}", "unet.conv_in", "base_model.model.conv_in",
 
 @hypothesis.given(
     st.dictionaries(
-        st.tuples(NAMES, st.sampled_from([*ROLES, "", ".hada_w1_a"])).map("".join),
+        st.tuples(NAMES, st.sampled_from([*ROLES, ""])).map("".join),
         st.lists(st.integers(0, 3), max_size=5),
         max_size=4,
     ),

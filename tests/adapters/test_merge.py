@@ -11,8 +11,8 @@ import torch
 
 from impasto.adapters.attach import Use, attached
 from impasto.adapters.extract import KEPT, Extraction, extract_receipt, extracted
-from impasto.adapters.lora import Adapter, LowRank
-from impasto.adapters.lowrank import product
+from impasto.adapters.lora import Adapter, read_adapter, write_adapter
+from impasto.adapters.lowrank import LowRank, product
 from impasto.adapters.merge import Share, changed_receipt, merge_receipt, merged, resized
 from impasto.adapters.metadata import described, receipt_of, remade
 from impasto.adapters.models import Mixture, baked, mixed, slerp
@@ -75,6 +75,38 @@ def test_a_merge_without_a_size_is_exact_and_names_all_parents() -> None:
     assert made.metadata["modelspec.title"] == "both"
     assert made.metadata["ss_base_model_version"] == "sd_v1"
     assert made.metadata["ss_network_dim"] == "Dynamic"
+
+
+def kronecker() -> Adapter:
+    """A LoKr of a linear layer and of a convolution."""
+    g = torch.Generator().manual_seed(4)
+    linear = LowRank(torch.randn(2, 8, generator=g), torch.randn(8, 2, generator=g), 1.0)
+    conv = LowRank(torch.randn(3, 8, 3, 3, generator=g), torch.randn(8, 3, 1, 1, generator=g), 1.0)
+    layers = {
+        "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q": linear,
+        "down_blocks.0.resnets.0.conv1": conv,
+    }
+    kron = torch.randn(4, 4, generator=g)
+    return Adapter("lokr", {"unet": {path: replace(change, kron=kron) for path, change in layers.items()}})
+
+
+def test_a_lokr_is_merged_and_made_smaller_as_the_lora_that_it_is(tmp_path: Path) -> None:
+    made, other = kronecker(), random.adapter(seed=9, rank=2)
+
+    both = finished(merged([Share(made, 0.7), Share(other)], "both"))
+    small = finished(resized(made, Size(rank=8)))  # what a rank of 2 times one of 4 has at most
+
+    assert not both.kronecker
+    assert not small.kronecker
+    assert small.rank == 8
+    assert_close(outputs(Use(both)), outputs(Use(made, 0.7), Use(other)))
+    assert product(small.parts["unet"]["down_blocks.0.resnets.0.conv1"]).shape == (32, 32, 3, 3)
+    linear = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    torch.testing.assert_close(
+        product(small.parts["unet"][linear]), product(made.parts["unet"][linear]), rtol=1e-4, atol=1e-4
+    )
+    write_adapter(both, tmp_path / "both.safetensors", "diffusers")
+    assert read_adapter(tmp_path / "both.safetensors").digest == both.digest
 
 
 def test_a_merge_with_a_rank_is_the_nearest_of_that_rank() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import peft
 import pytest
 import torch
 from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
+from lycoris.modules.locon import LoConModule
+from lycoris.modules.loha import LohaModule
+from lycoris.modules.lokr import LokrModule
 from safetensors.torch import save_file
 
 from impasto.adapters.attach import Use, attached
@@ -189,6 +193,71 @@ def test_loha_of_peft_is_read_here_as_the_lora_that_it_is(
     found = ours(Use(read_adapter(tmp_path)))[1]
 
     torch.testing.assert_close(found, theirs(pipe)[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"r": 2},
+        {"r": 2, "decompose_both": True, "decompose_factor": 8},
+        {"r": 64, "alpha": 50},  # so that both are whole, where PEFT goes by alpha all the same, and LyCORIS does not
+        {"r": 2, "use_effective_conv2d": True, "rank_pattern": {"to_q": 4}},
+    ],
+    ids=str,
+)
+def test_lokr_of_peft_is_read_here(
+    config: dict[str, Any], pipe: diffusers.StableDiffusionPipeline, tmp_path: Path
+) -> None:
+    whole = {"alpha": 3, "target_modules": [*ATTENTION, "conv1"], "init_weights": False, **config}
+    model = peft.get_peft_model(pipe.unet, peft.LoKrConfig(**whole))
+    model.save_pretrained(tmp_path)
+
+    found = ours(Use(read_adapter(tmp_path)))[1]
+
+    torch.testing.assert_close(found, theirs(pipe)[1], rtol=1e-4, atol=1e-4)
+    assert (found - random.outputs(tiny.networks())[1]).norm() > 0.05 * found.norm()
+
+
+LYCORIS: dict[str, tuple[type[torch.nn.Module], dict[str, Any]]] = {
+    "LoKr": (LokrModule, {"lora_dim": 2, "alpha": 1}),
+    "LoKr, both products": (LokrModule, {"lora_dim": 2, "alpha": 3, "decompose_both": True, "factor": 4}),
+    "LoKr, whole": (LokrModule, {"lora_dim": 2, "alpha": 1, "full_matrix": True, "factor": 8}),
+    "LoKr, unbalanced": (LokrModule, {"lora_dim": 2, "alpha": 1, "unbalanced_factorization": True, "factor": 2}),
+    "LoKr, Tucker's": (LokrModule, {"lora_dim": 2, "alpha": 1, "use_tucker": True, "factor": 4}),
+    "LoKr, rsLoRA's scale": (LokrModule, {"lora_dim": 2, "alpha": 1, "rs_lora": True}),
+    "LoKr, a scalar": (LokrModule, {"lora_dim": 2, "alpha": 1, "use_scalar": True}),
+    "LoKr, decomposed": (LokrModule, {"lora_dim": 2, "alpha": 1, "weight_decompose": True}),
+    "LoKr, decomposed by columns": (LokrModule, {"lora_dim": 2, "weight_decompose": True, "wd_on_out": False}),
+    "LoHa": (LohaModule, {"lora_dim": 2, "alpha": 1}),
+    "LoHa, Tucker's": (LohaModule, {"lora_dim": 2, "alpha": 3, "use_tucker": True}),
+    "LoCon": (LoConModule, {"lora_dim": 2, "alpha": 1}),
+    "LoCon, Tucker's": (LoConModule, {"lora_dim": 2, "alpha": 1, "use_tucker": True}),
+}
+CHANGED = {
+    "up_blocks.0.resnets.0.conv1": (2, 128, 5, 5),
+    "mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj": (2, 7, 64),
+}
+
+
+@pytest.mark.parametrize("kind", LYCORIS)
+def test_what_lycoris_writes_is_read_here_as_it_means_it(kind: str, tmp_path: Path) -> None:
+    module, options = LYCORIS[kind]
+    generator, tensors, wanted = torch.Generator().manual_seed(5), {}, {}
+    for path, shape in CHANGED.items():
+        layer, x = tiny.networks().unet.get_submodule(path), torch.randn(shape, generator=generator)
+        theirs = module(f"lora_unet_{path.replace('.', '_')}", copy.deepcopy(layer), 1.0, **options)
+        with torch.no_grad():
+            for name, tensor in theirs.named_parameters():
+                noise = torch.randn(tensor.shape, generator=generator)
+                tensor += tensor * 0.2 * noise.abs() if "dora" in name else 0.5 * noise
+            tensors |= {f"{theirs.lora_name}.{key}": t.contiguous() for key, t in theirs.state_dict().items()}
+            wanted[path] = x, theirs(x)
+    save_file(tensors, tmp_path / "lycoris.safetensors")
+
+    with torch.no_grad(), attached(tiny.networks(), [Use(read_adapter(tmp_path / "lycoris.safetensors"))]):
+        for path, (x, out) in wanted.items():
+            found = tiny.networks().unet.get_submodule(path)(x)
+            torch.testing.assert_close(found, out, rtol=1e-4, atol=1e-4)
 
 
 def test_what_a_network_of_diffusers_writes_is_read_here(

@@ -19,8 +19,16 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from impasto.adapters.layouts import PARTS, Part
-from impasto.adapters.lora import LowRank
-from impasto.adapters.lowrank import Call, Change, Layer, length_ratio, product_shape, weight_change, with_change
+from impasto.adapters.lowrank import (
+    Call,
+    Change,
+    Layer,
+    LowRank,
+    length_ratio,
+    product_shape,
+    weight_change,
+    with_change,
+)
 from impasto.errors import InvalidInput, KeyMismatch, printable
 
 
@@ -184,9 +192,11 @@ def fitted(change: Change, weight: Tensor) -> Change | None:
     """
     if not isinstance(change, LowRank):
         return change if product_shape(change) == weight.shape else None
-    if change.down.ndim == 2 and change.mid is None and change.down.shape[1] == weight[0].numel():
-        change = replace(change, down=change.down.reshape(-1, *weight.shape[1:]))  # a LoHa does not tell the window
-    shaped = change.each(lambda tensor: _as_wide(tensor, weight.ndim))
+    pieces = 1 if change.kron is None else change.kron.shape[1]
+    if change.down.ndim == 2 and change.mid is None and change.down.shape[1] * pieces == weight[0].numel():
+        # A LoHa and a LoKr do not tell the window.
+        change = replace(change, down=change.down.reshape(change.rank, -1, *weight.shape[2:]))
+    shaped = replace(change.each(lambda tensor: _as_wide(tensor, weight.ndim)), kron=change.kron)
     ones = (1,) * (weight.ndim - 2)
     lengths = (None, (weight.shape[0], 1, *ones), (1, weight.shape[1], *ones))
     if (

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from impasto import __version__
 from impasto.adapters.layouts import PARTS, Part
-from impasto.adapters.lora import Adapter, LowRank
+from impasto.adapters.lora import Adapter
+from impasto.adapters.lowrank import LowRank
 from impasto.adapters.merge import inherited
 from impasto.adapters.models import check_alike, model_parent
 from impasto.adapters.progress import Progress

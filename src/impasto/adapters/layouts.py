@@ -4,9 +4,9 @@ A name has three parts: what it is of (a prefix), the path of a module (spelled 
 names or in those of Stable Diffusion's own files), and its role (a suffix). Each has its table. What a file mixes,
 which those of diffusers do, is read all the same; a layout only decides what is written.
 
-Sources: kohya-ss/sd-scripts (`networks/lora.py`), KohakuBlueleaf/LyCORIS (`lora_mid`, `dora_scale`, `hada_`), diffusers
-(`loaders/lora_conversion_utils.py`, `utils/state_dict_utils.py`) and peft (`utils/save_and_load.py`). Paths are those
-of our networks, which are diffusers' and, without `text_model.`, transformers'.
+Sources: kohya-ss/sd-scripts (`networks/lora.py`), KohakuBlueleaf/LyCORIS (`lora_mid`, `dora_scale`, `hada_`, `lokr_`),
+diffusers (`loaders/lora_conversion_utils.py`, `utils/state_dict_utils.py`) and peft (`utils/save_and_load.py`). Paths
+are those of our networks, which are diffusers' and, without `text_model.`, transformers'.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -25,7 +25,10 @@ from impasto.weights.layouts.ldm_names import unet_table
 from impasto.weights.layouts.names import NameTable
 
 Part = Literal["unet", "text_encoder"]
-Role = Literal["down", "up", "mid", "alpha", "dora", "magnitude", "w1_a", "w1_b", "w2_a", "w2_b"]
+LoRARole = Literal["down", "up", "mid", "alpha", "dora", "magnitude"]
+LoHaRole = Literal["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"]
+LoKrRole = Literal["lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"]
+Role = Literal[LoRARole, LoHaRole, LoKrRole]
 
 PARTS: tuple[Part, ...] = ("unet", "text_encoder")
 
@@ -45,21 +48,16 @@ ROLES: dict[str, Role] = {
     ".lora_B.weight": "up",
     ".lora_A.default.weight": "down",
     ".lora_B.default.weight": "up",
-    ".hada_w1_a": "w1_a",
-    ".hada_w1_b": "w1_b",
-    ".hada_w2_a": "w2_a",
-    ".hada_w2_b": "w2_b",
+    **{f".{role}": role for role in (*get_args(LoHaRole), *get_args(LoKrRole))},
     ".lora_magnitude_vector": "magnitude",
     ".lora_magnitude_vector.weight": "magnitude",
     ".lora_magnitude_vector.default.weight": "magnitude",
 }
-"""How a name ends, and what the tensor then is; a `magnitude` is PEFT's `dora` in another shape, `hada_` are a LoHa."""
+"""How a name ends, and what the tensor then is; a `magnitude` is PEFT's `dora` in another shape."""
 
 OTHERS = {
     r"lora_te2_|text_encoder_2\.|.*add_embedding": "for Stable Diffusion XL",
     r"(lora_)?transformer[._]|(lora_unet_)?(double|single|joint)_blocks": "for Stable Diffusion 3, Flux or the like",
-    r".*\.hada_t[12]": "a LoHa in Tucker's form",
-    r".*\.lokr_": "a LoKr (Kronecker products)",
     r".*\.(oft_|boft_|vera_|ia3_|glora_|[ab][12]\.weight$)": "of another method than LoRA",
     r".*\.(diff|diff_b|w_norm|b_norm|set_weight)$": "one that holds whole weights besides LoRA",
     r".*\.lora_(B|up)\.(default\.)?bias$": "a LoRA that changes biases",
@@ -102,6 +100,9 @@ OLD_ATTENTION: dict[Part, dict[str, str]] = {
     "text_encoder": {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out": "out_proj"},
 }
 """The attention's layers as diffusers called them before 0.19, after `.processor.` and before `_lora`."""
+
+WINDOWS = {"conv": 3, "conv1": 3, "conv2": 3, "conv_in": 3, "conv_out": 3, "conv_shortcut": 1}
+"""Last word of the path of what is a convolution in every UNet -> side of its window, which some files leave out."""
 
 FIRST_WORDS: dict[str, Part] = {
     "encoder": "text_encoder",
@@ -231,6 +232,7 @@ _KOHYA = Layout(
         "mid": ".lora_mid.weight",
         "alpha": ".alpha",
         "dora": ".dora_scale",
+        **{role: f".{role}" for role in get_args(LoKrRole)},
     },
     underscores=True,
 )
@@ -259,7 +261,7 @@ LAYOUTS: dict[str, Layout] = {
 FOUND = {
     "kohya with blocks of Stable Diffusion's own names": r"lora_unet_(input_blocks|middle_block|output_blocks)_",
     "kohya": r"lora_(unet|te|te1)_",
-    "PEFT": r"base_model\.model\.|.*\.(lora_[AB]\.|hada_)",
+    "PEFT": r"base_model\.model\.|.*\.(lora_[AB]\.|hada_|lokr_)",
     "diffusers of early 2023": r".*\.to_(q|k|v|out)_lora\.",
     "diffusers": r".*\.lora(_linear_layer)?\.(down|up)\.",
 }

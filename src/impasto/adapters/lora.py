@@ -1,7 +1,7 @@
 """Low-rank adapters: what they are, and how their files are read and written.
 
 Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models"; Liu et al. 2024, "DoRA: Weight-Decomposed
-Low-Rank Adaptation"; Yeh et al. 2023, "Navigating Text-To-Image Customization" (LyCORIS: convolutions, Tucker's form).
+Low-Rank Adaptation"; Yeh et al. 2023, "Navigating Text-To-Image Customization" (LyCORIS).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from impasto.adapters.layouts import LAYOUTS, PARTS, Part, Place, Role, other_kind, place
+from impasto.adapters.factors import Told, change_of, missing_of, tensors_of, windowed
+from impasto.adapters.layouts import LAYOUTS, PARTS, WINDOWS, Part, Place, Role, other_kind, place
+from impasto.adapters.lowrank import LowRank
 from impasto.errors import InvalidInput, KeyMismatch, NotFound, UnreadableWeights, UnsupportedConfig
 from impasto.files import write_text
 from impasto.models.unet import UNetConfig
@@ -44,65 +46,6 @@ MAX_NAME = 200  # characters of an adapter's name
 
 
 @dataclass(frozen=True, eq=False)
-class LowRank:
-    """The change of one layer: its weight W becomes W + scale * up @ down.
-
-    Attributes:
-        down: (R, in) of a linear layer, (R, in, h, w) of a convolution; (R, in, 1, 1) where there is a `mid`.
-        up: (out, R), or (out, R, 1, 1).
-        alpha: `scale` times the rank.
-        mid: (R, R, h, w), a convolution between the two (Tucker's form).
-        dora: the lengths that the changed weight's rows have, (out, 1) or (out, 1, 1, 1); those of its columns in
-            files by early versions of LyCORIS, (1, in) or (1, in, 1, 1).
-    """
-
-    down: Tensor
-    up: Tensor
-    alpha: float
-    mid: Tensor | None = None
-    dora: Tensor | None = None
-
-    @property
-    def rank(self) -> int:
-        """How many rows `down` has, and columns `up`."""
-        return self.down.shape[0]
-
-    @property
-    def scale(self) -> float:
-        """What the product is multiplied by."""
-        return self.alpha / self.rank
-
-    @property
-    def tensors(self) -> dict[Role, Tensor]:
-        """Those tensors that there are, by role; alpha among them."""
-        named: dict[Role, Tensor | None] = {
-            "down": self.down,
-            "up": self.up,
-            "mid": self.mid,
-            "dora": self.dora,
-            "alpha": torch.tensor(self.alpha, dtype=torch.float32),
-        }
-        return {role: tensor for role, tensor in named.items() if tensor is not None}
-
-    def each(self, function: Callable[[Tensor], Tensor]) -> LowRank:
-        """Return this with `function` of each tensor in the tensor's place."""
-        named = {"down": self.down, "up": self.up, "mid": self.mid, "dora": self.dora}
-        tensors = {role: tensor if tensor is None else function(tensor) for role, tensor in named.items()}
-        return LowRank(alpha=self.alpha, **tensors)  # type: ignore[arg-type]  # None only where it was None
-
-    def plain(self) -> LowRank:
-        """Return this without a `mid`, which is multiplied into `down`: the same change of the same rank."""
-        if self.mid is None:
-            return self
-        down = torch.einsum("srhw,ri->sihw", self.mid, self.down.flatten(1))
-        return LowRank(down, self.up, self.alpha, None, self.dora)
-
-    def entering(self, x: Tensor) -> Tensor:
-        """Return the layer's input as the change is to see it: `x` itself."""
-        return x
-
-
-@dataclass(frozen=True, eq=False)
 class Adapter:
     """An adapter in memory, in no layout in particular.
 
@@ -121,16 +64,21 @@ class Adapter:
         """Identity of its tensors and scales, the same in whichever layout its file is."""
         return files.tensors_digest(
             {
-                f"{part}.{path}.{role}": tensor
+                f"{part}.{path}.{name}": tensor
                 for part, layers in self.parts.items()
                 for path, change in layers.items()
-                for role, tensor in change.tensors.items()
+                for name, tensor in {**change.factors, "alpha": torch.tensor(change.alpha)}.items()
             }
         )
 
     @property
+    def kronecker(self) -> bool:
+        """Whether it is a LoKr, of Kronecker products."""
+        return any(change.kron is not None for layers in self.parts.values() for change in layers.values())
+
+    @property
     def rank(self) -> int:
-        """The largest rank of its layers."""
+        """The largest rank of its layers; of a LoKr, that of the larger factors."""
         return max(change.rank for layers in self.parts.values() for change in layers.values())
 
 
@@ -188,12 +136,6 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-Tensors = dict[Role, Tensor]
-
-HADAMARD: tuple[Role, ...] = ("w1_a", "w1_b", "w2_a", "w2_b")
-MOST_NUMBERS = 2**27  # of a whole matrix that a LoHa may make necessary
-
-
 def _adapter(name: str, sources: list[_Source], unet: UNetConfig) -> Adapter:
     parts: dict[Part, dict[str, LowRank]] = {}
     metadata: dict[str, str] = {}
@@ -203,23 +145,21 @@ def _adapter(name: str, sources: list[_Source], unet: UNetConfig) -> Adapter:
             if path in parts.setdefault(part, {}):
                 raise KeyMismatch(str(source.file.path), [f"{part}.{path} (in another file too)"], ())
             where = f"{source.file.path}: {part}.{path}"
-            inner = tensors["down"] if "down" in tensors else tensors["w1_b"]
-            alpha = _configured(source, part, path, inner.shape[0] if inner.ndim else 0)
-            make = _low_rank if "down" in tensors else _hadamard
-            parts[part][path] = make(tensors, alpha, where)
+            change = change_of(tensors, where, _configured(source, part, path))
+            parts[part][path] = windowed(change, WINDOWS.get(path.rpartition(".")[2]))
     if not any(parts.values()):
         raise UnreadableWeights(f"{sources[0].file.path} holds no adapter: it has no tensors.")
     return Adapter(name[:MAX_NAME], {part: parts[part] for part in PARTS if part in parts}, metadata)
 
 
-def _layers(source: _Source, unet: UNetConfig) -> dict[tuple[Part, str], Tensors]:
+def _layers(source: _Source, unet: UNetConfig) -> dict[tuple[Part, str], dict[Role, Tensor]]:
     """Return the tensors of each layer, after checking that every name has a home and every layer its two halves."""
     file = source.file
     if kind := other_kind(file):
         raise UnsupportedConfig(
-            str(file.path), [f"this adapter is {kind}; read here are LoRA, LoCon, LoHa and DoRA of 1.x and 2.x"]
+            str(file.path), [f"this adapter is {kind}; read here are LoRA, LoCon, LoHa, LoKr and DoRA of 1.x and 2.x"]
         )
-    layers: dict[tuple[Part, str], Tensors] = {}
+    layers: dict[tuple[Part, str], dict[Role, Tensor]] = {}
     unknown, twice = [], []
     for name in file:
         if (found := place(name, unet, source.part)) is None:
@@ -229,81 +169,14 @@ def _layers(source: _Source, unet: UNetConfig) -> dict[tuple[Part, str], Tensors
         if found.role in tensors:
             twice.append(f"{name} (its layer has another)")
         tensors[found.role] = file[name].clone()
-    missing = [
-        f"{part}.{path}: {role}"
-        for (part, path), tensors in layers.items()
-        for role in (HADAMARD if "w1_a" in tensors else ("down", "up"))
-        if role not in tensors
-    ]
+    missing = [f"{part}.{path}: {role}" for (part, path), tensors in layers.items() for role in missing_of(tensors)]
     if unknown or twice or missing:
         raise KeyMismatch(str(file.path), unknown + twice, missing)
     return layers
 
 
-def _low_rank(tensors: Tensors, alpha: float | None, where: str) -> LowRank:
-    down, up, mid = tensors["down"], tensors["up"], tensors.get("mid")
-    rank = down.shape[0] if down.ndim else 0
-    fits = down.ndim in (2, 4) and up.ndim in (2, 4) and rank and up.shape[1] == rank and math.prod(up.shape[2:]) == 1
-    if mid is not None:
-        fits = fits and mid.ndim == 4 and mid.shape[:2] == (rank, rank) and math.prod(down.shape[2:]) == 1
-    if not fits or not all(tensor.is_floating_point() for role, tensor in tensors.items() if role != "alpha"):
-        shapes = ", ".join(f"{role} {tuple(tensor.shape)} {tensor.dtype}" for role, tensor in tensors.items())
-        raise KeyMismatch(where, (), (), [f"{shapes}: not two halves of one product"])
-    if "alpha" in tensors:
-        alpha = _number(tensors["alpha"], where)
-    return LowRank(down, up, float(rank) if alpha is None else alpha, mid, _dora(tensors, where))
-
-
-def _hadamard(tensors: Tensors, alpha: float | None, where: str) -> LowRank:
-    """Return (w1_a @ w1_b) * (w2_a @ w2_b) as one product, exactly: of the product of both ranks, or the layer's own.
-
-    Source: Hyeon-Woo et al. 2022, "FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning".
-    """
-    a, b, c, d = (tensors[role] for role in HADAMARD)
-    fits = all(t.ndim == 2 and t.is_floating_point() and t.numel() for t in (a, b, c, d))
-    if (
-        not fits
-        or a.shape[1] != b.shape[0]
-        or c.shape[1] != d.shape[0]
-        or (a.shape[0], b.shape[1]) != (c.shape[0], d.shape[1])
-    ):
-        shapes = ", ".join(f"{role} {tuple(tensors[role].shape)} {tensors[role].dtype}" for role in HADAMARD)
-        raise KeyMismatch(where, (), (), [f"{shapes}: not two products of one shape"])
-    a, b, c, d = (t.float() for t in (a, b, c, d))
-    if "alpha" in tensors:
-        alpha = _number(tensors["alpha"], where)
-    scale = 1.0 if alpha is None else alpha / b.shape[0]
-    if (rank := a.shape[1] * c.shape[1]) < min(a.shape[0], b.shape[1]):
-        up = (a[:, :, None] * c[:, None, :]).flatten(1)
-        down = (b[:, None, :] * d[None, :, :]).flatten(0, 1)
-    elif (numbers := a.shape[0] * b.shape[1]) > MOST_NUMBERS:
-        raise UnsupportedConfig(where, [f"a LoHa of {numbers:,} numbers; {MOST_NUMBERS:,} are the most of a layer"])
-    else:
-        whole, rank = (a @ b) * (c @ d), min(a.shape[0], b.shape[1])
-        up, down = (torch.eye(rank), whole) if rank == a.shape[0] else (whole, torch.eye(rank))
-    return LowRank(down, up, scale * rank, None, _dora({**tensors, "down": down}, where))
-
-
-def _number(tensor: Tensor, where: str) -> float:
-    if tensor.numel() != 1 or tensor.is_complex() or not math.isfinite(value := tensor.item()):
-        raise KeyMismatch(where, (), (), [f"alpha {tuple(tensor.shape)}: one finite number is needed"])
-    return float(value)
-
-
-def _dora(tensors: Tensors, where: str) -> Tensor | None:
-    """Return the lengths in the shape of a weight that is 1 along all sides but one."""
-    given, sides = tensors.get("dora", tensors.get("magnitude")), tensors["down"].ndim
-    if given is None:
-        return None
-    long = [side for side, length in enumerate(given.shape) if length > 1]
-    if len(long) > 1 or given.ndim > 4:
-        raise KeyMismatch(where, (), (), [f"dora {tuple(given.shape)}: one length a row or a column is needed"])
-    columns = "dora" in tensors and long == [1] and given.shape[1] == tensors["down"].shape[1]
-    return given.reshape((1, -1) + (1,) * (sides - 2) if columns else (-1,) + (1,) * (sides - 1))
-
-
-def _configured(source: _Source, part: Part, path: str, rank: int) -> float | None:
-    """Return the alpha that a configuration of PEFT's gives a layer; None without one.
+def _configured(source: _Source, part: Part, path: str) -> Told | None:
+    """Return what a configuration of PEFT's says of a layer; None without one.
 
     Raises:
         UnsupportedConfig: it asks for another method, or for numbers that are none.
@@ -315,11 +188,14 @@ def _configured(source: _Source, part: Part, path: str, rank: int) -> float | No
         return None
     if problems := [f"{key}: {value!r:.80}" for key, value in config.items() if value and key in UNSUPPORTED]:
         raise UnsupportedConfig(where, problems)
-    if (kind := config.get("peft_type", "LORA")) not in ("LORA", "LOHA"):
-        raise UnsupportedConfig(where, [f"peft_type: {kind!r:.80}; supported are 'LORA' and 'LOHA'"])
-    alpha = _alpha(config, path, where)
-    return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
+    if (kind := config.get("peft_type", "LORA")) not in ALPHAS:
+        raise UnsupportedConfig(where, [f"peft_type: {kind!r:.80}; supported are {', '.join(ALPHAS)}"])
+    alpha = _number(config, ALPHAS[kind], "alpha_pattern", path, where)
+    return Told(alpha, _number(config, "r", "rank_pattern", path, where), bool(config.get("use_rslora")))
 
+
+ALPHAS = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
+"""peft_type -> what its configuration calls alpha."""
 
 UNSUPPORTED = (
     "fan_in_fan_out",
@@ -347,15 +223,17 @@ def _told(file: TensorFile, part: Part) -> dict[str, Any]:
     return own or {key: value for key, value in told.items() if not key.startswith(PARTS)}
 
 
-def _alpha(config: Mapping[str, Any], path: str, where: str) -> float:
-    """Return the alpha that the first pattern fitting `path` gives, else that of all; see PEFT's `get_pattern_key`."""
-    patterns = config.get("alpha_pattern") or {}
+def _number(config: Mapping[str, Any], key: str, table: str, path: str, where: str) -> float:
+    """Return what the first pattern in `table` gives that fits `path`, else the number that `key` gives all layers.
+
+    See PEFT's `get_pattern_key`; 8 is its own rank and alpha where a configuration says nothing.
+    """
+    patterns = config.get(table) or {}
     if not isinstance(patterns, dict):
-        raise UnsupportedConfig(where, [f"alpha_pattern: {patterns!r:.80} is no table of patterns"])
-    usual = config.get("alpha" if config.get("peft_type") == "LOHA" else "lora_alpha", 8)
-    value = next((value for pattern, value in patterns.items() if _fits(pattern, path)), usual)
+        raise UnsupportedConfig(where, [f"{table}: {patterns!r:.80} is no table of patterns"])
+    value = next((value for pattern, value in patterns.items() if _fits(pattern, path)), config.get(key, 8))
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UnsupportedConfig(where, [f"lora_alpha or alpha_pattern: {value!r:.80} for {path} is no finite number"])
+        raise UnsupportedConfig(where, [f"{key} or {table}: {value!r:.80} for {path} is no finite number"])
     return float(value)
 
 
@@ -416,7 +294,7 @@ def _named(adapter: Adapter, part: Part, layout: str, dtype: torch.dtype | None,
     """Return the tensors of `part` under their names in `layout`."""
     row, result, homeless = LAYOUTS[layout], {}, []
     for path, change in adapter.parts[part].items():
-        for role, tensor in change.tensors.items():
+        for role, tensor in tensors_of(change).items():
             if role == "alpha" and row.configured:
                 continue
             kind = "magnitude" if role == "dora" and "dora" not in row.ends else role
@@ -426,8 +304,12 @@ def _named(adapter: Adapter, part: Part, layout: str, dtype: torch.dtype | None,
                 continue
             result[name] = (_magnitude(tensor) if kind == "magnitude" else tensor).to(dtype or tensor.dtype)
     if homeless:
-        raise InvalidInput(f"The layout {layout!r} has no place for these; choose kohya: {', '.join(homeless)}.")
+        made = _LOKR if adapter.kronecker else ""
+        raise InvalidInput(f"The layout {layout!r} has no place for these; choose kohya{made}: {', '.join(homeless)}.")
     return result
+
+
+_LOKR = ", or make a LoRA of this LoKr first (impasto adapter resize --rank)"
 
 
 def _magnitude(dora: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from impasto import __version__
 from impasto.adapters.layouts import PARTS, Part
-from impasto.adapters.lora import Adapter, LowRank
+from impasto.adapters.lora import Adapter
+from impasto.adapters.lowrank import LowRank
 from impasto.adapters.metadata import receipt_of
 from impasto.adapters.progress import Progress
 from impasto.adapters.svd import Size, factored_product
@@ -34,7 +35,8 @@ class Share:
 def merged(shares: Sequence[Share], name: str, size: Size | None = None) -> Iterator[Progress[Adapter]]:
     """Make one adapter that changes what all `shares` together change; yields after each layer.
 
-    Without a `size` this is exact: the factors are put side by side, and the ranks add up.
+    Without a `size` this is exact: the factors are put side by side, and the ranks add up. A LoKr becomes the LoRA that
+    it is, of many ranks.
 
     Args:
         shares: adapters with their weights.

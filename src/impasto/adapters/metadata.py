@@ -114,7 +114,7 @@ def base_of(adapter: Adapter) -> str | None:
         if adapter.metadata.get(key):
             return adapter.metadata[key]
     changes = adapter.parts.get("unet", {}).items()
-    widths = {change.down.shape[1] for path, change in changes if path.endswith(("attn2.to_k", "attn2.to_v"))}
+    widths = {product_shape(change)[1] for path, change in changes if path.endswith(("attn2.to_k", "attn2.to_v"))}
     return CONTEXTS.get(widths.pop()) if len(widths) == 1 else None
 
 
@@ -123,11 +123,12 @@ def network_keys(adapter: Adapter) -> dict[str, str]:
     changes = [change for layers in adapter.parts.values() for change in layers.values()]
     windows = [change for change in changes if math.prod(product_shape(change)[2:]) > 1]
     others = [change for change in changes if math.prod(product_shape(change)[2:]) == 1] or windows
-    arguments = {}
+    kronecker = any(change.kron is not None for change in changes)
+    arguments = {"algo": "lokr"} if kronecker else {}
     if windows:
-        arguments = {"conv_dim": _one(c.rank for c in windows), "conv_alpha": _one(c.alpha for c in windows)}
+        arguments |= {"conv_dim": _one(c.rank for c in windows), "conv_alpha": _one(c.alpha for c in windows)}
     return {
-        "ss_network_module": "networks.lora",
+        "ss_network_module": "lycoris.kohya" if kronecker else "networks.lora",
         "ss_network_dim": _one(change.rank for change in others),
         "ss_network_alpha": _one(change.alpha for change in others),
         "ss_network_args": json.dumps(arguments),

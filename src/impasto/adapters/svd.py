@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
-from impasto.adapters.lora import LowRank
+from impasto.adapters.lowrank import LowRank
 from impasto.schema import Frozen
 
 

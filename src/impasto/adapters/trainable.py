@@ -19,8 +19,8 @@ from typing_extensions import Self
 
 from impasto.adapters.attach import Parts
 from impasto.adapters.layouts import PARTS, Part
-from impasto.adapters.lora import Adapter, LowRank
-from impasto.adapters.lowrank import Layer
+from impasto.adapters.lora import Adapter
+from impasto.adapters.lowrank import Layer, LowRank
 from impasto.errors import InvalidInput
 from impasto.schema import Frozen
 
@@ -73,7 +73,7 @@ class LoRAConfig(Frozen):
 
 
 class TrainableLowRank(nn.Module):
-    """The change of one layer, to be trained; float32 whatever the layer is. See `lora.LowRank`."""
+    """The change of one layer, to be trained; float32 whatever the layer is. See `LowRank`."""
 
     def __init__(self, layer: Layer, config: LoRAConfig, index: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class TrainableLowRank(nn.Module):
         shape = (rank, *weight.shape[1:])
         self.down = nn.Parameter(_start(shape, config.start, generator).to(weight.device))
         self.up = nn.Parameter(torch.zeros(weight.shape[0], rank, *(1,) * (weight.ndim - 2), device=weight.device))
-        self.mid = None
+        self.mid = self.kron = None
         lengths = torch.linalg.vector_norm(weight.detach().float().flatten(1), dim=1) if config.dora else None
         self.dora = None if lengths is None else nn.Parameter(lengths.reshape(-1, *(1,) * (weight.ndim - 1)))
 

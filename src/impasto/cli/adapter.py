@@ -95,8 +95,9 @@ def merge(
     """Merge adapters into one, models into one, or adapters into a model.
 
     What is merged is told from the files. Adapters are put side by side, which is exact and adds their ranks up, and
-    with --rank or another rule made smaller by singular values. Models are merged tensor by tensor; their autoencoder
-    is the first one's. The result carries a receipt that names everything it was merged from, by digest.
+    with --rank or another rule made smaller by singular values; a LoKr, among others or alone, becomes a LoRA. Models
+    are merged tensor by tensor; their autoencoder is the first one's. The result carries a receipt that names everything
+    it was merged from, by digest.
 
     Parameters
     ----------
@@ -231,6 +232,8 @@ def resize(
 ) -> None:
     """Make a LoRA smaller, leaving out what changes least: by rank, or by how much is to be kept.
 
+    Of a LoKr, it makes a LoRA.
+
     Parameters
     ----------
     adapter
@@ -248,7 +251,8 @@ def resize(
     result = replace(_watched(resized(source, size), "Resizing"), name=output.stem)
     receipt = changed_receipt(source, "resized", size.plain())
     _write(remade(_cast(result, writing.dtype), [source], receipt), output, writing.to)
-    Console(stderr=True).print(f"Ranks were up to {source.rank}, and are up to {result.rank}.")
+    was = "A LoKr was made into a LoRA" if source.kronecker else f"Ranks were up to {source.rank}"
+    Console(stderr=True).print(f"{was}, and ranks are up to {result.rank}.")
 
 
 @app.command
@@ -397,17 +401,25 @@ def _about_adapter(adapter: Adapter, path: Path) -> dict[str, Any]:
     told = adapter.metadata
     changes = [change for layers in adapter.parts.values() for change in layers.values()]
     return {
-        "kind": "DoRA" if any(change.dora is not None for change in changes) else "LoRA",
+        "kind": _kind(adapter),
         "layout": layouts_of(open_tensors(path)) if path.is_file() else ["PEFT or diffusers, a folder"],
         "name": adapter.name,
         "digest": adapter.digest,
         "base": base_of(adapter),
         "trigger": told.get("modelspec.trigger_phrase"),
         "parts": {part: _about_part(layers) for part, layers in adapter.parts.items()},
-        "numbers": sum(tensor.numel() for c in changes for role, tensor in c.tensors.items() if role != "alpha"),
+        "numbers": sum(tensor.numel() for c in changes for tensor in c.factors.values()),
         "dtypes": sorted({str(change.down.dtype).removeprefix("torch.") for change in changes}),
         "receipt": _about_receipt(receipt_of(adapter)),
     }
+
+
+def _kind(adapter: Adapter) -> str:
+    """Return what people call an adapter that works in this way; a LoHa is read as the LoRA that it is."""
+    decomposed = any(change.dora is not None for layers in adapter.parts.values() for change in layers.values())
+    if adapter.kronecker:
+        return "LoKr, decomposed" if decomposed else "LoKr"
+    return "DoRA" if decomposed else "LoRA"
 
 
 def _about_part(layers: Mapping[str, Any]) -> dict[str, Any]:

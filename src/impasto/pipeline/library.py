@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from impasto.adapters.attach import Use
 from impasto.adapters.embeddings import FOLDER_FILES, Embedding, read_embedding
-from impasto.adapters.lora import DIFFUSERS_FILES, PEFT_FILES, Adapter, LowRank, read_adapter
+from impasto.adapters.lora import DIFFUSERS_FILES, PEFT_FILES, Adapter, read_adapter
+from impasto.adapters.lowrank import LowRank
 from impasto.adapters.metadata import embedding_hash, lora_hash
 from impasto.errors import InvalidInput, InvalidRecipe, NotFound, WeightsError
 from impasto.models.unet import UNetConfig
