@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -129,6 +130,18 @@ class Receipt(Frozen):
         if len(moments) == 2 and moments[0] > moments[1]:
             raise ValueError(f"finished ({self.finished}) lies before started ({self.started})")
         return self
+
+    @property
+    def consent(self) -> dict[str, int]:
+        """How many works it learned from by which right: rows by consent basis, the most first; `unknown` stays in it.
+
+        `not said` are those of which the receipt does not tell.
+        """
+        rows: Counter[str] = Counter()
+        for use in self.corpora:
+            rows.update(use.bases)
+            rows["not said"] += max(0, use.rows - sum(use.bases.values()))
+        return {basis: count for basis, count in rows.most_common() if count}
 
     @property
     def essence(self) -> str:

@@ -365,6 +365,13 @@ def test_configurations_that_ask_for_something_else(config: dict[str, Any], said
         read_adapter(peft_folder(tmp_path, **config))
 
 
+def test_a_file_of_peft_alone_has_the_scale_that_lies_beside_it(tmp_path: Path) -> None:
+    (whole,) = read_adapter(peft_folder(tmp_path / "a")).parts["unet"].values()
+    alone = read_adapter(tmp_path / "a" / "adapter_model.safetensors")
+    assert alone.name == "a"
+    assert alone.parts["unet"]["mid_block.resnets.0.conv1"].scale == whole.scale == 2
+
+
 def test_patterns_are_names_and_are_not_run_as_programs(tmp_path: Path) -> None:
     hostile = {"(a+)+$" * 20: 1, "conv1": 2}
     (layer,) = read_adapter(peft_folder(tmp_path, alpha_pattern=hostile)).parts["unet"].values()

@@ -13,12 +13,14 @@ from impasto.adapters.embeddings import Embedding, read_embedding, write_embeddi
 from impasto.adapters.lora import read_adapter, write_adapter
 from impasto.adapters.metadata import described, lora_hash, receipt_of
 from impasto.cli import main
-from impasto.receipt import Receipt
+from impasto.receipt import CorpusUse, Receipt
 from impasto.weights.checkpoint import About
 from impasto.weights.detect import open_model
 from impasto.weights.load import save_folder
 from tests.adapters import random
 from tests.weights import tiny
+
+A = f"sha256:{'a' * 64}"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,32 @@ def test_adapters_merged_resized_and_looked_at(folder: Path, capsys: pytest.Capt
     assert [parent.name for parent in receipt.parents] == ["a", "b"]
     assert run("inspect", "ab.safetensors") == 0
     assert "layers: 32; rank: 8; alpha: 8" in " ".join(capsys.readouterr().out.split())
+
+
+def test_works_of_unknown_right_stay_visible_in_all_that_is_made_of_them(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use = CorpusUse(root=A, selection=A, rows=5, policy=A, bases={"unknown": 4, "owner": 1})
+    receipt = Receipt(kind="adapter", name="found", code="x", corpora=(use,))
+    adapter = random.adapter(seed=3, name="found", modules=("attention",))
+    write_adapter(described(adapter, tiny.networks().spec, receipt=receipt), tmp_path / "found.safetensors")
+
+    assert run("merge", "found.safetensors", folder / "a.safetensors", "-o", "both.safetensors") == 0
+    assert run("resize", "both.safetensors", "-o", "small.safetensors", "--rank", "2") == 0
+    assert run("merge", folder / "model", "small.safetensors", "-o", "baked") == 0
+    assert run("convert", "small.safetensors", "peft", "--to", "peft") == 0
+
+    for made in ("found.safetensors", "both.safetensors", "small.safetensors", "peft"):
+        assert told(made, capsys)["receipt"]["consent"] == "unknown 4, owner 1"
+    for made in ("small.safetensors", "baked", "peft"):
+        assert main(["inspect", made]) == 0
+        assert "by right of: unknown 4, owner 1." in capsys.readouterr().out
+    assert main(["list", "--folder", ".", "--json"]) == 0
+    rows = {row["name"]: row["consent"] for row in json.loads(capsys.readouterr().out)}
+    known = {"unknown": 4, "owner": 1}
+    assert rows == {"baked": known, "both": known, "found": known, "peft": known, "small": known}
+    assert main(["list", "--folder", "."]) == 0
+    assert "unknown 4" in capsys.readouterr().out
 
 
 def test_layouts_to_and_fro(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

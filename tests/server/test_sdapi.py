@@ -180,7 +180,7 @@ def test_webuiapi_lists(api: WebUIApi) -> None:
 
 
 def test_webuiapi_lists_adapters(api: WebUIApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    rest = {"size_bytes": 9, "thumbnail": False}
+    rest = {"consent": None, "size_bytes": 9, "thumbnail": False}
     ink = AdapterInfo(id="ink", name="Ink", kind="lora", base="sd_v1", trigger="inked", **rest)
     moss = AdapterInfo(id="moss", name="moss", kind="embedding", base=None, trigger=None, **rest)
     monkeypatch.setattr("impasto.server.routes.sdapi.offered", lambda _: [ink, moss])

@@ -19,12 +19,12 @@ from torch import Tensor
 from impasto.errors import InvalidInput, KeyMismatch, NotFound, UnreadableWeights, UnsupportedConfig, printable
 from impasto.files import write_text, written_whole
 from impasto.weights import files
+from impasto.weights.consent import BESIDE, MOST_BYTES
 from impasto.weights.containers import open_tensors
 from impasto.weights.files import TensorFile
 from impasto.weights.layouts.ldm import RECEIPT
 
 MAX_NAME = 200  # characters
-MOST_BYTES = 10_000_000  # of a receipt
 FOLDER_FILES = ("learned_embeds.safetensors", "learned_embeds.bin")
 
 PARAMETERS = "string_to_param."
@@ -116,7 +116,7 @@ def _metadata(file: TensorFile) -> Mapping[str, str]:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_suffix(".receipt.json")
+    return path.with_suffix(BESIDE)
 
 
 def _is_words(key: str, file: TensorFile) -> bool:

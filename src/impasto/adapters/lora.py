@@ -99,6 +99,10 @@ def read_adapter(path: Path, *, unet: UNetConfig | None = None) -> Adapter:
     unet = unet or UNetConfig()
     if path.is_dir():
         return _read_folder(path, unet)
+    if path.name in PEFT_FILES and (path.parent / PEFT_CONFIG).is_file():  # which says the scale of what is in the file
+        part = next((part for part in PARTS if path.parent.name == part), None)
+        name = (path.parent.parent if part else path.parent).resolve().name
+        return _adapter(name, [_Source(open_tensors(path), part, read_json(path.parent / PEFT_CONFIG))], unet)
     return _adapter(path.stem, [_Source(open_tensors(path))], unet)
 
 

@@ -96,8 +96,8 @@ def merge(
 
     What is merged is told from the files. Adapters are put side by side, which is exact and adds their ranks up, and
     with --rank or another rule made smaller by singular values; a LoKr, among others or alone, becomes a LoRA. Models
-    are merged tensor by tensor; their autoencoder is the first one's. The result carries a receipt that names everything
-    it was merged from, by digest.
+    are merged tensor by tensor; their autoencoder is the first one's. The result carries a receipt that names
+    everything it was merged from, by digest.
 
     Parameters
     ----------
@@ -470,6 +470,8 @@ def _about_embedding(embedding: Embedding) -> dict[str, Any]:
 
 
 def _about_receipt(receipt: Receipt | None) -> dict[str, Any] | None:
+    from impasto.weights.consent import in_words
+
     if receipt is None:
         return None
     return {
@@ -477,6 +479,7 @@ def _about_receipt(receipt: Receipt | None) -> dict[str, Any] | None:
         "by": receipt.code,
         "parents": [f"{parent.name} ({parent.role}, {parent.identity})" for parent in receipt.parents],
         "corpora": [f"{use.rows:,} rows of {use.root}" for use in receipt.corpora],
+        "consent": in_words(receipt.consent),
         "licence": receipt.licence,
     }
 

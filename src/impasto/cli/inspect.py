@@ -26,6 +26,7 @@ def inspect(what: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] 
         what: the file, the folder of a model, or the name of what was pulled or is in another tool's folder.
         as_json: print everything as JSON.
     """
+    from impasto.weights.consent import in_words
     from impasto.weights.description import describe
     from impasto.weights.home import NAMES, PACKAGED
     from impasto.weights.store import find
@@ -41,6 +42,8 @@ def inspect(what: str, /, *, as_json: Annotated[bool, Parameter(name="--json")] 
     console.print(Text.assemble((str(path), "bold"), f" is {found.what}."), soft_wrap=True)
     if found.problem:
         console.print(Text(f"It is not read here. {found.problem}", "red"), soft_wrap=True)
+    by_right = Text(in_words(found.consent), "bold red" if "unknown" in (found.consent or ()) else "")
+    console.print(Text.assemble("Learned from works by right of: ", by_right, "."), soft_wrap=True)
     if found.stored:
         print_facts(console, "Store", _stored(found.stored))
     if found.checkpoint:

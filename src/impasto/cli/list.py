@@ -32,6 +32,7 @@ class Row:
     bytes: int
     short: str | None
     licence: str | None
+    consent: dict[str, int] | None
     origin: str
     path: str
     problem: str | None = None
@@ -47,7 +48,8 @@ def list_(
     """Say what models, adapters and embeddings there are: Impasto's own, pulled ones, and those of other tools.
 
     Those of other tools (A1111, ComfyUI, InvokeAI, or any folder) are used where they lie; `impasto folders add` says
-    where. What a file is is decided from its content.
+    where. What a file is is decided from its content. Under "learned from" stands by what right its works are used,
+    as its receipt counts them: "unknown" are those of which nobody said it.
 
     Args:
         kind: only models, adapters, embeddings or autoencoders.
@@ -72,6 +74,7 @@ def list_(
 
 
 def _rows(folder: Path | None, facts: Facts, *, verify: bool) -> Iterator[Row]:
+    from impasto.weights.consent import consent_at
     from impasto.weights.folders import Registered, items
     from impasto.weights.home import NAMES, PACKAGED
     from impasto.weights.store import Store
@@ -81,7 +84,8 @@ def _rows(folder: Path | None, facts: Facts, *, verify: bool) -> Iterator[Row]:
         return
     for name in NAMES:
         if (PACKAGED / name).is_dir():
-            yield Row("model", name, _bytes(PACKAGED / name), None, "Apache-2.0", "Impasto", str(PACKAGED / name))
+            place = PACKAGED / name
+            yield Row("model", name, _bytes(place), None, "Apache-2.0", consent_at(place), "Impasto", str(place))
     yield from _stored(Store(), facts, verify=verify)
     for place in Registered():
         yield from (_item(item, place) for item in items(place, facts))
@@ -99,15 +103,22 @@ def _stored(store: Store, facts: Facts, *, verify: bool) -> Iterator[Row]:
 
 
 def _row(stored: Stored, problem: str | None) -> Row:
+    from impasto.weights.consent import consent_at
+
     entry = stored.entry
     origin = f"{entry.origin.repo}@{entry.origin.revision[:7]}" if entry.origin else "not known"
     licence = entry.licence.name or entry.licence.id
-    return Row(entry.kind, entry.name, entry.bytes, entry.short, licence, origin, str(stored.path), problem)
+    consent = consent_at(stored.path)
+    return Row(entry.kind, entry.name, entry.bytes, entry.short, licence, consent, origin, str(stored.path), problem)
 
 
 def _item(item: Item, folder: Path) -> Row:
-    problem = None if item.kind else item.what
-    return Row(item.kind or "?", item.name, _bytes(item.path), None, None, str(folder), str(item.path), problem)
+    from impasto.weights.consent import consent_at
+
+    problem, consent = (None, consent_at(item.path)) if item.kind else (item.what, None)
+    return Row(
+        item.kind or "?", item.name, _bytes(item.path), None, None, consent, str(folder), str(item.path), problem
+    )
 
 
 def _bytes(path: Path) -> int:
@@ -117,15 +128,19 @@ def _bytes(path: Path) -> int:
 
 
 def _print(rows: Iterable[Row]) -> None:
+    from impasto.weights.consent import in_words
+
     rows = list(rows)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("kind", "name", "size", "hash", "licence", "from"):
+    for title in ("kind", "name", "size", "hash", "licence", "learned from", "from"):
         table.add_column(title, justify="right" if title == "size" else "left", overflow="fold")
     for row in rows:
         if row.kind == "?":
             continue
-        cells = (row.kind, row.name, f"{row.bytes / 1e6:,.1f} MB", row.short or "", row.licence or "", row.origin)
-        table.add_row(*(Text(printable(cell)) for cell in cells), style="red" if row.problem else "")
+        cells = (row.kind, row.name, f"{row.bytes / 1e6:,.1f} MB", row.short or "", row.licence or "")
+        consent = Text(in_words(row.consent), "bold red" if "unknown" in (row.consent or ()) else "")
+        shown = [*(Text(printable(cell)) for cell in cells), consent, Text(printable(row.origin))]
+        table.add_row(*shown, style="red" if row.problem else "")
     console = Console()
     console.print(table)
     for row in rows:

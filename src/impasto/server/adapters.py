@@ -16,6 +16,7 @@ from impasto.errors import ImpastoError, NotFound
 from impasto.pictures.formats import DAMAGED
 from impasto.pipeline.library import Library, Places
 from impasto.schema import Frozen
+from impasto.weights.consent import consent_at
 from impasto.weights.containers import open_tensors
 
 SIDE = 320
@@ -33,6 +34,8 @@ class AdapterInfo(Frozen):
         name: what people call it.
         kind: what it is.
         base: what it was made for, where it says so.
+        consent: how many works it learned from by which right, as its receipt says: `unknown` are those of which nobody
+            said it. None where it has no receipt.
         trigger: words that call it forth, where it says so.
         size_bytes: of its files.
         thumbnail: whether there is a picture of what it does.
@@ -43,6 +46,7 @@ class AdapterInfo(Frozen):
     kind: Literal["lora", "embedding"]
     base: str | None
     trigger: str | None
+    consent: dict[str, int] | None
     size_bytes: int
     thumbnail: bool
 
@@ -63,6 +67,7 @@ def _infos(kind: Literal["lora", "embedding"], places: Places) -> Iterator[Adapt
             kind=kind,
             base=next((told[key] for key in BASES if told.get(key)), None),
             trigger=told.get("modelspec.trigger_phrase") or beside.get("activation text") or None,
+            consent=consent_at(path),
             size_bytes=sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*"))),
             thumbnail=_preview(path) is not None or "modelspec.thumbnail" in told,
         )

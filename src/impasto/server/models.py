@@ -59,6 +59,8 @@ class ModelInfo(BaseModel):
         styles: that it learned by name, each with a prompt in which {prompt} stands for what to show.
         examples: prompts to begin with.
         has_corpus: whether it is known what it learned from.
+        consent: how many works it learned from by which right, as its receipt says: `unknown` are those of which nobody
+            said it. None where it has no receipt.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +76,7 @@ class ModelInfo(BaseModel):
     size_bytes: int
     inpaints: bool
     has_corpus: bool
+    consent: dict[str, int] | None
     styles: tuple[Style, ...] = ()
     examples: tuple[str, ...] = ()
 
@@ -221,6 +224,7 @@ def _info(checkpoint: Checkpoint, path: Path, taken: dict[str, Offered]) -> Mode
         size_bytes=sum(file.stat().st_size for file in files),
         inpaints=spec.unet.in_channels == 2 * spec.vae.latent_channels + 1,
         has_corpus=(path / "corpus" / MANIFEST).is_file(),
+        consent=checkpoint.receipt.consent if checkpoint.receipt else None,
         **_suggestions(checkpoint),
     )
 

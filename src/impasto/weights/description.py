@@ -14,8 +14,9 @@ from impasto.errors import NotFound, WeightsError
 from impasto.schema import file_digest
 from impasto.weights import files
 from impasto.weights.checkpoint import Checkpoint
+from impasto.weights.consent import consent_at
 from impasto.weights.containers import CONTAINERS, container, open_tensors
-from impasto.weights.detect import CONTENTS, content, open_model
+from impasto.weights.detect import CONTENTS, adapter_files, content, kind_at, open_model
 from impasto.weights.files import DTYPE_NAMES
 from impasto.weights.layouts import diffusers, ldm
 from impasto.weights.store import SHORT, Entry, check, holding
@@ -59,6 +60,7 @@ class Description:
         checkpoint: the model, where it is one.
         problem: why it cannot be used as one, where it is one that is not read here.
         stored: what was pulled, where it is of the store and still the same.
+        consent: how many works it learned from by which right, as its receipt says; None where it has none.
     """
 
     what: str
@@ -66,6 +68,7 @@ class Description:
     checkpoint: Checkpoint | None = None
     problem: str | None = None
     stored: Entry | None = None
+    consent: Mapping[str, int] | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return everything as JSON types."""
@@ -73,6 +76,7 @@ class Description:
             "what": self.what,
             "problem": self.problem,
             "stored": self.stored and self.stored.plain(),
+            "consent": None if self.consent is None else dict(self.consent),
             "model": self.checkpoint and _model(self.checkpoint),
             "files": [
                 {
@@ -113,7 +117,7 @@ def describe(path: Path) -> Description:
     """
     check(path)
     found, stored = (_describe_folder if path.is_dir() else _describe_file)(path), holding(path)
-    return dataclasses.replace(found, stored=stored.entry if stored else None)
+    return dataclasses.replace(found, stored=stored.entry if stored else None, consent=consent_at(path))
 
 
 def _describe_file(path: Path) -> Description:
@@ -129,6 +133,8 @@ def _describe_file(path: Path) -> Description:
 
 
 def _describe_folder(path: Path) -> Description:
+    if not diffusers.is_folder(path) and (adapter := adapter_files(path)):
+        return Description(str(kind_at(path)[1]), tuple(map(_file, adapter)))
     if not diffusers.is_folder(path):
         raise NotFound(f"There is no model in {path}: a folder with {diffusers.INDEX} is needed, or a single file.")
     checkpoint = open_model(path)

@@ -14,6 +14,7 @@ from impasto.models.vae import VAEConfig
 from impasto.weights.checkpoint import Checkpoint, Component
 from impasto.weights.containers import container, open_tensors
 from impasto.weights.files import Entry
+from impasto.weights.folders import ADAPTER_MARKS
 from impasto.weights.layouts import diffusers, ldm
 from impasto.weights.store import check
 
@@ -70,8 +71,7 @@ def kind_at(path: Path) -> tuple[str | None, str | None]:
         NotFound: a file that should be there is not.
     """
     if path.is_dir():
-        diffusers.read(path)
-        return "model", "a model in a diffusers folder"
+        return _folder_kind(path)
     try:
         container(path)
     except UnreadableWeights:
@@ -85,6 +85,24 @@ def kind_at(path: Path) -> tuple[str | None, str | None]:
     if row.kind is None:
         raise UnsupportedConfig(str(path), [f"this is {row.what}"])
     return row.kind, row.what
+
+
+def _folder_kind(path: Path) -> tuple[str, str]:
+    """Return what the folder at `path` is: a model, or an adapter as PEFT writes it."""
+    found = adapter_files(path)
+    if diffusers.is_folder(path) or not found:
+        diffusers.read(path)
+        return "model", "a model in a diffusers folder"
+    for file in found:
+        if content(tensors := open_tensors(file)) != "lora":
+            raise UnsupportedConfig(str(file), [f"no adapter; its {len(tensors)} tensors are called {_some(tensors)}"])
+    return "adapter", "a LoRA in a folder of PEFT's"
+
+
+def adapter_files(path: Path) -> list[Path]:
+    """Return the files of weights of the adapter by PEFT in the folder at `path`; none where it is something else."""
+    folders = [(path / mark).parent for mark in ADAPTER_MARKS if (path / mark).is_file()]
+    return [file for folder in folders for file in sorted(folder.glob("adapter_model.*"))]
 
 
 EMBEDDING_WIDTHS = (768, 1024)

@@ -58,6 +58,8 @@ KEPT = ("checkpoints", "diffusers", "loras", "vae", "embeddings")
 """What may be named in ComfyUI's extra_model_paths.yaml and is read here."""
 
 INDEX = "model_index.json"
+ADAPTER_MARKS = ("adapter_config.json", "unet/adapter_config.json", "text_encoder/adapter_config.json")
+"""Files of which one is in the folder of an adapter by PEFT."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +140,11 @@ def items(folder: Path, facts: Facts) -> Iterator[Item]:
 
 
 def _weights(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Yield the models' folders and all files below `folder`; links are followed, each place is seen once."""
+    """Yield folders of models and adapters, and all files below `folder`; links are followed, each place is seen once."""
     if folder.resolve() in seen:
         return
     seen.add(folder.resolve())
-    if (folder / INDEX).is_file():
+    if any((folder / mark).is_file() for mark in (INDEX, *ADAPTER_MARKS)):
         yield folder
         return
     try:
@@ -173,7 +175,8 @@ def _item(path: Path, place: Path, facts: Facts) -> Iterator[Item]:
 
 def _witness(path: Path) -> Path:
     """Return the file that changes when what is at `path` becomes something else."""
-    return path / INDEX if path.is_dir() else path
+    marks = (path / mark for mark in (INDEX, *ADAPTER_MARKS)) if path.is_dir() else ()
+    return next((mark for mark in marks if mark.is_file()), path)
 
 
 def _is(path: Path) -> tuple[str | None, str | None]:
