@@ -2,7 +2,7 @@
 
 Source: Gal et al. 2022, "An Image is Worth One Word: Personalizing Text-to-Image Generation using Textual Inversion".
 Files: AUTOMATIC1111 (`string_to_param` in a `.pt`, `emb_params` in safetensors), diffusers (the token itself as the
-name, `learned_embeds.bin` or `.safetensors`), and those that name the encoder (`clip_l`).
+name, `learned_embeds.bin` or `.safetensors`), those that name the encoder (`clip_l`), and A1111's pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from impasto.errors import InvalidInput, KeyMismatch, NotFound, UnreadableWeights, UnsupportedConfig, printable
 from impasto.files import write_text, written_whole
-from impasto.weights import files
+from impasto.weights import files, pictured
 from impasto.weights.consent import BESIDE, MOST_BYTES
 from impasto.weights.containers import open_tensors
 from impasto.weights.files import TensorFile
@@ -73,7 +73,7 @@ def read_embedding(path: Path) -> Embedding:
 
 
 def read_embeddings(path: Path) -> list[Embedding]:
-    """Read every learned word at `path`: a `.pt` or `.bin` file, a safetensors file, or a folder of diffusers'.
+    """Read every learned word at `path`: a `.pt` or `.bin` file, safetensors, a picture, or a folder of diffusers'.
 
     Raises:
         NotFound: there is nothing, or no embedding in the folder.
@@ -86,7 +86,32 @@ def read_embeddings(path: Path) -> list[Embedding]:
         if found is None:
             raise NotFound(f"There is no embedding in {path}. One of these should be there: {', '.join(FOLDER_FILES)}.")
         return _embeddings(open_tensors(found), path.resolve().name)
-    return _embeddings(open_tensors(path), path.stem)
+    return _pictured(path) if pictured.is_picture(path) else _embeddings(open_tensors(path), path.stem)
+
+
+def _pictured(path: Path) -> list[Embedding]:
+    """Read the learned word in a picture of A1111's, which calls it by the name within."""
+    if (held := pictured.read(path)) is None:
+        raise UnreadableWeights(f"{path} is a picture without an embedding in it.")
+    vectors = list(held[pictured.PARAMETERS].values())
+    if len(vectors) > 1:
+        raise UnreadableWeights(f"{path} holds {len(vectors)} parts of an embedding where one is known.")
+    if not 0 < vectors[0].ndim < 3 or vectors[0].numel() < 2:
+        raise KeyMismatch(str(path), (), (), [f"{tuple(vectors[0].shape)} is no vectors of a word"])
+    if not torch.isfinite(vectors[0]).all():
+        raise UnreadableWeights(f"{path}: its vectors are not finite numbers.")
+    told = {key: str(held[key]) for key in TOLD if isinstance(held.get(key), (str, int))}
+    return [Embedding(called(path, held), torch.atleast_2d(vectors[0]), metadata=told)]
+
+
+TOLD = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
+"""What a picture says of its embedding beside the vectors."""
+
+
+def called(path: Path, held: Mapping[str, object] | None = None) -> str:
+    """Return what the embedding in the picture at `path`, which `held` says, is called in prompts."""
+    name = (held or pictured.read(path) or {}).get("name")
+    return name[:MAX_NAME] if isinstance(name, str) and name.strip() else path.stem
 
 
 def _embeddings(file: TensorFile, name: str) -> list[Embedding]:

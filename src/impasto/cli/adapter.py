@@ -314,11 +314,13 @@ def _open(path: Path) -> Adapter | Embedding:
     from impasto.adapters.lora import read_adapter
     from impasto.weights.containers import open_tensors
     from impasto.weights.detect import content
+    from impasto.weights.pictured import is_picture
 
     if path.is_dir():
         embedded = any((path / name).is_file() for name in FOLDER_FILES)
         return read_embedding(path) if embedded else read_adapter(path)
-    return read_embedding(path) if content(open_tensors(path)) == "embedding" else read_adapter(path)
+    embedded = is_picture(path) or content(open_tensors(path)) == "embedding"
+    return read_embedding(path) if embedded else read_adapter(path)
 
 
 def _is_model(path: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from impasto.adapters.attach import Use
-from impasto.adapters.embeddings import FOLDER_FILES, Embedding, read_embedding
+from impasto.adapters.embeddings import FOLDER_FILES, Embedding, called, read_embedding
 from impasto.adapters.lora import DIFFUSERS_FILES, PEFT_FILES, Adapter, read_adapter
 from impasto.adapters.lowrank import LowRank
 from impasto.adapters.metadata import embedding_hash, lora_hash
@@ -19,9 +19,13 @@ from impasto.models.unet import UNetConfig
 from impasto.prompts.mentions import unknown
 from impasto.recipe import AdapterUse, EmbeddingUse, Recipe
 from impasto.rights.receipts import check_part
+from impasto.weights import pictured
 from impasto.weights.containers import open_tensors
 
 ENDINGS = (".safetensors", ".pt", ".bin", ".ckpt")
+PICTURES = (".png", ".webp")
+"""Endings of pictures that A1111's users share embeddings in."""
+
 ADAPTER_FOLDERS = (*PEFT_FILES, *DIFFUSERS_FILES, *(f"unet/{name}" for name in PEFT_FILES))
 TITLE = "ss_output_name"
 """Where kohya's trainer puts what an adapter is called; by this name the web UI's prompts call it."""
@@ -60,7 +64,7 @@ class Library:
         Raises:
             NotFound: a path leads nowhere.
         """
-        return cls(_places(adapters, ADAPTER_FOLDERS), _places(embeddings, FOLDER_FILES))
+        return cls(_places(adapters, ADAPTER_FOLDERS), _places(embeddings, FOLDER_FILES, PICTURES))
 
     def adapter(self, name: str) -> Adapter:
         """Return the adapter called `name`: the stem of its file or, where no file is called so, what its header says.
@@ -162,24 +166,40 @@ def _same(what: str, use: AdapterUse | EmbeddingUse, found: Adapter | Embedding)
         )
 
 
-def _places(given: Iterable[str | os.PathLike[str]], marks: tuple[str, ...]) -> Places:
+def _places(given: Iterable[str | os.PathLike[str]], marks: tuple[str, ...], pictures: tuple[str, ...] = ()) -> Places:
     places: dict[str, tuple[Path, ...]] = {}
-    for path in dict.fromkeys(file for one in given for file in _files(Path(one), marks)):
-        name = path.resolve().name if path.is_dir() else path.stem
+    for path in dict.fromkeys(file for one in given for file in _files(Path(one), marks, pictures)):
+        name = _name(path)
         places[name] = (*places.get(name, ()), path)
     return dict(sorted(places.items()))
 
 
-def _files(path: Path, marks: tuple[str, ...]) -> Iterator[Path]:
-    """Yield `path`, or what is below it; a folder with a file that is among the `marks` counts as one file."""
+def _name(path: Path) -> str:
+    if path.is_dir():
+        return path.resolve().name
+    return called(path) if path.suffix.lower() in PICTURES else path.stem
+
+
+def _files(path: Path, marks: tuple[str, ...], pictures: tuple[str, ...]) -> Iterator[Path]:
+    """Yield `path`, or what is below it; a folder with a file that is among the `marks` counts as one file.
+
+    Of the files that end like `pictures`, those that hold an embedding; others, such as previews, are passed over.
+    """
     if not path.exists():
         raise NotFound(f"There is no file or folder {path}.")
     if path.is_file() or any((path / mark).is_file() for mark in marks):
         yield path
         return
     for below in sorted(path.iterdir()):
-        if below.is_dir() or below.suffix.lower() in ENDINGS:
-            yield from _files(below, marks)
+        if below.is_dir() or below.suffix.lower() in ENDINGS or (below.suffix.lower() in pictures and _holds(below)):
+            yield from _files(below, marks, pictures)
+
+
+def _holds(path: Path) -> bool:
+    try:
+        return pictured.is_picture(path) and pictured.read(path) is not None
+    except (NotFound, WeightsError):  # a picture that is damaged is somebody else's; named by itself, it is an error
+        return False
 
 
 def _title(path: Path) -> str | None:

@@ -108,7 +108,7 @@ def _thumbnail_bytes(path: Path) -> bytes | None:
 
 
 def _preview(path: Path) -> Path | None:
-    return next((file for ending in PREVIEWS if (file := path.with_suffix(ending)).is_file() and file != path), None)
+    return next((file for ending in PREVIEWS if (file := path.with_suffix(ending)).is_file()), None)
 
 
 def _metadata(path: Path) -> Mapping[str, str]:

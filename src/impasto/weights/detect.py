@@ -11,6 +11,7 @@ from pathlib import Path
 from impasto.errors import InvalidInput, NotFound, UnreadableWeights, UnsupportedConfig
 from impasto.models.specs import ModelSpec
 from impasto.models.vae import VAEConfig
+from impasto.weights import pictured
 from impasto.weights.checkpoint import Checkpoint, Component
 from impasto.weights.containers import container, open_tensors
 from impasto.weights.files import Entry
@@ -72,6 +73,8 @@ def kind_at(path: Path) -> tuple[str | None, str | None]:
     """
     if path.is_dir():
         return _folder_kind(path)
+    if pictured.is_picture(path):
+        return ("embedding", "a textual inversion in a picture") if pictured.tells(path) else (None, None)
     try:
         container(path)
     except UnreadableWeights:

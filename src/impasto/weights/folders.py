@@ -140,7 +140,7 @@ def items(folder: Path, facts: Facts) -> Iterator[Item]:
 
 
 def _weights(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Yield folders of models and adapters, and all files below `folder`; links are followed, each place is seen once."""
+    """Yield folders of models and adapters, and all files below `folder`; follows links, sees each place once."""
     if folder.resolve() in seen:
         return
     seen.add(folder.resolve())
