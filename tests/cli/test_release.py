@@ -25,7 +25,18 @@ def test_a_release_and_what_became_of_it(
     assert "Name the makers" in capsys.readouterr().out
     assert main(["release", "verify", str(out)]) == 0
     assert "whom you know" in capsys.readouterr().out
+    assert main(["verify", str(out)]) == 0  # the one command knows a release too
+    told = capsys.readouterr().out
+    assert "whom you know" in told
+    assert "asks: Name the makers" in told
+    assert "works by: Ada 2, Bo 1" in told
+    with monkeypatch.context() as patch:
+        patch.setattr("impasto.cli.verify.find_spec", lambda _: None)
+        assert main(["verify", str(out)]) == 3
+    assert "To see whether its signature holds: pip install" in capsys.readouterr().out
     (out / "LICENSE").write_text("Do what you like.")
+    assert main(["verify", str(out)]) == 1
+    capsys.readouterr()
     assert main(["release", "verify", str(out), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert "The file 'LICENSE' was changed." in [one["text"] for one in found["findings"]]

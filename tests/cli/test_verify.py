@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,38 @@ def test_what_is_made_is_signed_and_holds(model: Path, name: str, capsys: pytest
     assert found
     assert found.generation
     assert found.generation.receipts == (credentials.bytes_digest((model / "receipt.json").read_bytes().strip()),)
+
+
+def test_a_stranger_learns_terms_and_makers_where_the_model_is_here(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one command, and no network: what made it, from what, by whom, under which terms."""
+    assert generate(model, "-o", "a.png") == 0
+    capsys.readouterr()
+    assert main(["verify", "a.png"]) == 0
+    assert "tiny: is not here, so that its terms and makers are not known" in capsys.readouterr().out
+    assert main(["verify", "a.png", "--in", str(model.parent)]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "The receipt of tiny, which is here, is the one that was signed.",
+        "tiny is under: Apache-2.0",
+        "tiny was made from: tiny-vae (autoencoder)",
+        "works by: Ada 2, Bo 1",
+        "their licences: MIT 2, CC-BY-4.0 1",
+    ):
+        assert line in out
+    receipt = json.loads((model / "receipt.json").read_text())
+    other = shutil.copytree(model, tmp_path / "other")
+    (other / "receipt.json").write_text(json.dumps({**receipt, "licence": "MIT"}))
+    assert main(["verify", "a.png", "--in", str(other)]) == 3
+    assert "tiny is here with another receipt than was signed." in capsys.readouterr().out
+
+
+def test_a_model_folder_names_its_makers(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(model)]) == 3
+    out = capsys.readouterr().out
+    assert "works by: Ada 2, Bo 1" in out
+    assert "licence: Apache-2.0" in out
 
 
 def test_an_edit_names_the_picture_it_was_made_from(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
+import torch
 from PIL import Image
 
-from impasto.adapters.lora import read_adapter
+from impasto.adapters.embeddings import Embedding, write_embedding
+from impasto.adapters.lora import read_adapter, write_adapter
+from impasto.adapters.metadata import described, described_embedding
 from impasto.cli import main
 from impasto.corpus import revoked
 from impasto.corpus.store import Corpus
@@ -77,9 +82,9 @@ def test_a_picture_back_to_the_makers(here: Path, known: Known, tmp_path: Path) 
     }
     (corpus,) = [node for node in lineage.nodes.values() if node.kind == "corpus"]
     assert corpus.facts == (
-        "2 makers: Ada 2, Bo 2",
-        "licences: MIT 3, CC-BY-4.0 1",
-        "by right of: licence 4",
+        "works by: Ada 2, Bo 1",
+        "their licences: MIT 2, CC-BY-4.0 1",
+        "by right of: licence 3",
     )
     assert {node.name for node in lineage.nodes.values() if not node.here} == {"away", "a picture"}
 
@@ -90,7 +95,7 @@ def test_without_the_rows_the_credits_tell(here: Path, tmp_path: Path) -> None:
     lineage = of(tmp_path / "tiny", Known())
     (corpus,) = [node for node in lineage.nodes.values() if node.kind == "corpus"]
     assert not corpus.here
-    assert corpus.facts[:2] == ("2 makers: Ada 2, Bo 1", "licences: MIT 2, CC-BY-4.0 1")
+    assert corpus.facts[:2] == ("works by: Ada 2, Bo 1", "their licences: MIT 2, CC-BY-4.0 1")
     again = of(tmp_path / "tiny", Known([here / "tiny" / "corpus"]))
     assert [node.name for node in again.nodes.values() if node.kind == "corpus"] == ["works"]
 
@@ -139,6 +144,33 @@ def test_what_revoked_rows_affect(here: Path, tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "model tiny sha256:" in said
     assert "model both sha256:" in said
+
+
+def test_what_is_affected_is_found_however_deep_it_lies(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In folders in folders, as a folder of PEFT, as a pickled embedding, and beside a model's own parts."""
+    model = Path(shutil.copytree(here / "tiny", tmp_path / "a" / "b" / "tiny"))
+    use = Receipt.parse(json.loads((model / "receipt.json").read_text()), "receipt").corpora[0]
+
+    def receipt(kind: Literal["adapter", "embedding"], name: str) -> Receipt:
+        return Receipt(kind=kind, name=name, corpora=(use,), code="impasto 0")
+
+    spec = tiny.networks().spec
+    for name, layout, place in (("peft", "peft", "c/peft"), ("kohya", "kohya", "a/b/tiny/loras/kohya.safetensors")):
+        made = replace(read_adapter(here / "style.safetensors"), name=name)
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        write_adapter(described(made, spec, receipt=receipt("adapter", name)), tmp_path / place, layout)
+    for name in ("ink.pt", "a/b/tiny/wash.safetensors"):
+        word = Embedding(Path(name).stem, torch.ones(1, 32))
+        told = described_embedding(word, spec, receipt=receipt("embedding", word.name))
+        write_embedding(told, tmp_path / name, "pt" if name.endswith(".pt") else "emb_params")
+    assert main(["lineage", "--affected", use.root, "--in", str(tmp_path), "--json"]) == 0
+    found = {(one["kind"], one["name"]) for one in json.loads(capsys.readouterr().out)}
+    adapters = {("adapter", "peft"), ("adapter", "kohya")}
+    assert found == {("model", "tiny"), ("embedding", "ink"), ("embedding", "wash"), *adapters}
+    assert main(["lineage", "--affected", use.root, "--in", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def circle() -> Lineage:

@@ -24,13 +24,14 @@ def lineage(
     svg: Path | None = None,
     affected: str | None = None,
     corpus: list[Path] | None = None,
-    folder: list[Path] | None = None,
+    folder: Annotated[list[Path] | None, Parameter(alias="--in")] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Draw what a picture, model, adapter or embedding was made from: model, parts, adapters, corpus, makers.
 
     Recipes and receipts are believed as they are; "impasto verify" says whether they hold. What a recipe or receipt
-    names is looked for in what comes with Impasto and in the store.
+    names is looked for in what comes with Impasto, in the store, in folders of other tools that were added ("impasto
+    folders"), and in those given with --in.
 
     Args:
         file: the picture, or the file or folder of a model, adapter or embedding.
@@ -38,7 +39,8 @@ def lineage(
         affected: instead, list everything here that was made from what has this digest: a corpus by its Merkle root, a
             model or a part of one. The folder of a corpus stands for what was revoked in it ("impasto corpus forget").
         corpus: the folder of a corpus to look makers and licences up in; repeat the option for several.
-        folder: a folder to look for models and adapters in besides; repeat the option for several.
+        folder: a folder to look for models, adapters and embeddings in besides, with all below it; repeat the option
+            for several.
         as_json: print everything as JSON.
     """
     from impasto.rights import drawing

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,16 +38,19 @@ def verify(
     expect: str | None = None,
     mark: str | None = None,
     original: Path | None = None,
+    folder: Annotated[list[Path] | None, Parameter(alias="--in")] = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
-    """Say what holds of a picture, a model or an adapter, what was changed, and what is not known.
+    """Say what holds of a picture, a model, an adapter or a release, what was changed, and what is not known.
 
-    Pictures with content credentials (C2PA) are verified whoever made them, without a network. The exit code is 0 when
+    And what it says of itself: what made it, from what, by whom, and under which terms. No network is needed. Pictures
+    with content credentials (C2PA) are verified whoever made them; of a picture's model and adapters, terms and makers
+    are told where they are here: in what comes with Impasto, in the store, or below --in. The exit code is 0 when
     all holds, 1 when anything was changed, and 3 when nothing was, as far as can be seen, but something is not known,
     such as who a signer is.
 
     Args:
-        file: the picture, the folder, file or name of a model, or the file of an adapter.
+        file: the picture, the folder, file or name of a model, the file of an adapter, or the folder of a release.
         trust: a PEM file with the root certificate of somebody whose signatures you believe; repeat it for several.
             Your own identity is always known.
         recipe: the file that was kept beside a picture made with "--metadata private".
@@ -54,17 +59,23 @@ def verify(
         mark: name or path of a model: look in the picture's noise for the mark that "generate --soft-binding" leaves,
             by going back from the picture, which takes as long as making it twice.
         original: a picture with the recipe whose mark may be in this one, which lost its own.
+        folder: a folder to look for a picture's model and adapters in besides; repeat the option for several.
         as_json: print everything as JSON.
     """
     with Console(stderr=True).status(f"Reading {file} ..."):
         if _holds_weights(file):
             from impasto.rights import artefacts  # torch comes in here
 
-            report = artefacts.verify(artefacts.find(file), corpus, expect)
+            place = artefacts.find(file)
+            report = _release(place, trust or [], corpus, expect) or artefacts.verify(place, corpus, expect)
         else:
             from impasto.rights.verify import picture
 
             report = picture(file, trusted(trust or []), _kept(recipe) if recipe else None)
+            if any(what == "model" for what, _ in report.says):
+                from impasto.rights import behind, lineage  # torch comes in here
+
+                report = behind.added(report, file, lineage.Known(folders=folder or []))
             if mark:
                 report = _marked(report, file, mark, original)
     if as_json:
@@ -81,6 +92,22 @@ def _holds_weights(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(9)
     return start[8:] == b"{" or start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04"))  # safetensors; torch.save
+
+
+def _release(folder: Path, trust: list[Path], corpus: Path | None, expect: str | None) -> Report | None:
+    """Return the report of a release, None where there is none at `folder`."""
+    if not (folder / "release.json").is_file():
+        return None
+    if all(map(find_spec, ("model_signing", "OpenSSL", "license_expression"))):
+        from impasto.release import check
+
+        return check.verify(folder, trusted(trust), expect, corpus)
+    from impasto.rights import artefacts
+    from impasto.rights.report import Finding
+
+    report = artefacts.verify(folder, corpus, expect)
+    words = 'It is a release. To see whether its signature holds: pip install "impasto[release]"'
+    return replace(report, findings=(*report.findings, Finding("signature", "unknown", words)))
 
 
 def trusted(paths: list[Path]) -> str:

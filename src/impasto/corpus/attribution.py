@@ -31,7 +31,8 @@ class Credit(NamedTuple):
         """Return the credit as one line of text."""
         maker = f"{self.maker.name} ({self.maker.uri})" if self.maker.uri else self.maker.name
         licence = f"{self.licence.spdx} ({self.licence.url})" if self.licence.url else self.licence.spdx
-        return f"{maker}: {self.works} works from {', '.join(self.collections)}; licence {licence}"
+        line = f"{maker}: {self.works} works from {', '.join(self.collections)}; licence {licence}"
+        return " ".join(line.splitlines())  # a name out of a table must not write a line of its own
 
 
 def by_maker(rows: Iterable[Row]) -> list[Credit]:

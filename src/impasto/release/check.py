@@ -10,7 +10,7 @@ from impasto.receipt import Receipt
 from impasto.release import signature
 from impasto.release.card import figures
 from impasto.release.kit import RELEASE
-from impasto.release.licences import Part, judge
+from impasto.release.licences import OBLIGATIONS, Part, judge
 from impasto.release.subject import Result, essence
 from impasto.rights import artefacts
 from impasto.rights.report import Finding, Report, stranger
@@ -22,22 +22,29 @@ from impasto.weights.layouts import diffusers
 MOST_SHOWN = 10
 
 
-def verify(folder: Path, trust: str = "", expected: str | None = None) -> Report:
+def verify(folder: Path, trust: str = "", expected: str | None = None, corpus: Path | None = None) -> Report:
     """Verify the release in `folder`.
 
     Args:
         folder: of it.
         trust: PEM of the roots of those who are believed when they sign.
         expected: the digest of the model that it is known by from elsewhere.
+        corpus: folder of the corpus, where it is not to be the one in the release.
     """
     findings = list(_files(folder))
+    says = list(_says(folder))
     if not any(finding.state == "changed" for finding in findings):
         signer = _signer(folder, trust)
+        model = _model(folder, expected, corpus)
         # What a release says its digest is counts for no more than who signed it.
         counts = bool(expected) or signer.state == "holds"
-        told = [one for one in _model(folder, expected) if counts or one.about != "identity"]
-        findings += [signer, *_within(folder), *told]
-    return Report("a release", tuple(findings), tuple(_says(folder)))
+        findings += [signer, *_within(folder), *(f for f in model.findings if counts or f.about != "identity")]
+        says += [line for line in model.says if line[0] not in OWN]
+    return Report("a release", tuple(findings), tuple(says))
+
+
+OWN = ("name", "digest", "licence")
+"""What both a release and its receipt say."""
 
 
 def _files(folder: Path) -> Iterator[Finding]:
@@ -138,11 +145,11 @@ def _header(path: Path) -> Iterator[Finding]:
         yield Finding("header", "changed", f"The tensors of {path.parent.name} are not those that its header names.")
 
 
-def _model(folder: Path, expected: str | None) -> Iterator[Finding]:
+def _model(folder: Path, expected: str | None, corpus: Path | None) -> Report:
     try:
-        yield from artefacts.verify(folder, expected=expected or read_json(folder / RELEASE).get("identity")).findings
+        return artefacts.verify(folder, corpus, expected or read_json(folder / RELEASE).get("identity"))
     except ImpastoError as error:
-        yield Finding("model", "changed", f"The model cannot be read: {error}")
+        return Report("a model", (Finding("model", "changed", f"The model cannot be read: {error}"),))
 
 
 def _says(folder: Path) -> Iterator[tuple[str, str]]:
@@ -152,3 +159,6 @@ def _says(folder: Path) -> Iterator[tuple[str, str]]:
         return
     for what in ("name", "identity", "author", "day", "licence"):
         yield what, str(said.get(what))
+    obligations = said.get("obligations")
+    for name in obligations if isinstance(obligations, list) else ():
+        yield "asks", OBLIGATIONS.get(str(name), str(name))

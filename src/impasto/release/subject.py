@@ -14,9 +14,9 @@ from impasto.corpus.store import MANIFEST, Corpus
 from impasto.errors import InvalidInput
 from impasto.receipt import Receipt
 from impasto.release.licences import Judgement, Part, judge
-from impasto.rights import receipts
+from impasto.rights import credit, receipts
 from impasto.rights.artefacts import CREDIT
-from impasto.rights.lineage import CREDIT_LINE, Known
+from impasto.rights.lineage import Known
 from impasto.schema import digest, read_json
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.detect import open_model
@@ -191,12 +191,12 @@ def _parents(receipt: Receipt, own: Mapping[str, Receipt], stated: Mapping[str, 
         yield Part(parent.name, "adapter" if parent.role == "adapter" else "base", licence)
 
 
-def _unseen(root: str, receipt: Receipt, credit: str, stated: Mapping[str, str]) -> Iterator[Part]:
+def _unseen(root: str, receipt: Receipt, text: str, stated: Mapping[str, str]) -> Iterator[Part]:
     """Yield the licences of works that are not here, as the ATTRIBUTION has them."""
     name = f"corpus {root[7:19]}"
     selections = {use.selection for use in receipt.corpora}
-    found = dict.fromkeys(licence for _, _, licence in CREDIT_LINE.findall(credit))
-    if name in stated or not found or receipts.credits_named(credit) != selections:
+    found = credit.licences(text)
+    if name in stated or not found or credit.roots(text) != selections:
         yield Part(name, "corpus", stated.get(name, "unknown"))
     else:
         yield from (Part(f"{name} (as ATTRIBUTION says)", "corpus", licence) for licence in found)

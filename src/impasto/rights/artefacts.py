@@ -12,7 +12,7 @@ from impasto.adapters.metadata import receipt_of
 from impasto.corpus.store import MANIFEST, Corpus
 from impasto.errors import CorpusError, ImpastoError, InvalidInput, NotFound, WeightsError
 from impasto.receipt import Receipt
-from impasto.rights import receipts
+from impasto.rights import credit, receipts
 from impasto.rights.report import Finding, Report
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.detect import kind_at, open_model
@@ -145,7 +145,7 @@ def _model(path: Path, corpus: Path | None, expected: str | None) -> Report:
     findings.append(_known(checkpoint.digest, expected or _kept(path)))
     if receipt:
         findings += _of_corpus(receipt, checkpoint, corpus or path / receipts.CORPUS)
-    return Report("a model", tuple(findings), tuple(says(checkpoint.about.name, checkpoint.digest, receipt)))
+    return Report("a model", tuple(findings), tuple(_says(checkpoint)))
 
 
 def _of_receipt(checkpoint: Checkpoint, path: Path, receipt: Receipt | None) -> Iterator[Finding]:
@@ -189,7 +189,7 @@ def _of_corpus(receipt: Receipt, checkpoint: Checkpoint, folder: Path) -> Iterat
     text = checkpoint.notices.get(CREDIT)
     if text is None:
         yield Finding("credits", "unknown", f"It comes without {CREDIT}, which names the makers that it learned from.")
-    elif receipts.credits_named(text) == {use.selection for use in receipt.corpora}:
+    elif credit.roots(text) == {use.selection for use in receipt.corpora}:
         yield Finding("credits", "holds", f"{CREDIT} is about the rows that it learned from.")
     else:
         yield Finding("credits", "changed", f"{CREDIT} is not about the rows that it learned from.")
@@ -246,3 +246,15 @@ def says(name: str, digest: str, receipt: Receipt | None) -> Iterator[tuple[str,
     yield "licence", receipt.licence or "not said"
     yield from (("made from", f"{parent.name} ({parent.role}, {parent.identity})") for parent in receipt.parents)
     yield from (("learned from", f"{use.rows:,} rows of a corpus with root {use.root}") for use in receipt.corpora)
+
+
+def _says(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
+    yield from says(checkpoint.about.name, checkpoint.digest, checkpoint.receipt)
+    yield from credits_of(checkpoint.receipt, checkpoint.notices.get(CREDIT))
+
+
+def credits_of(receipt: Receipt | None, text: str | None) -> list[tuple[str, str]]:
+    """Return (what, value) of the makers that the ATTRIBUTION `text` names, where it is about what `receipt` names."""
+    if receipt is None or text is None or credit.roots(text) != {use.selection for use in receipt.corpora}:
+        return []
+    return credit.of_text(text)

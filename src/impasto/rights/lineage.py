@@ -7,26 +7,24 @@ names makers and licences. What is not here is in the graph by its digest alone.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from impasto.corpus.attribution import by_maker
 from impasto.corpus.record import Row
 from impasto.corpus.store import MANIFEST, Corpus
 from impasto.errors import CredentialError, ImpastoError, InvalidInput
 from impasto.pictures import metadata
 from impasto.receipt import CorpusUse, Receipt
 from impasto.recipe import Recipe
-from impasto.rights import artefacts, credentials, receipts
+from impasto.rights import artefacts, credentials, credit, receipts
 from impasto.rights.artefacts import Artefact
+from impasto.weights.detect import kind_at
+from impasto.weights.facts import Facts, remembered
+from impasto.weights.folders import items
 
-CREDIT_LINE = re.compile(r"^(.+?)(?: \(\S+\))?: (\d+) works from .*; licence (.+?)(?: \(\S+\))?$", re.MULTILINE)
-"""A line of an ATTRIBUTION: maker, works, licence (`corpus.attribution.Credit`)."""
-
-SHOWN = 3  # makers that are named; the others are counted
+KINDS = ("model", "adapter", "embedding")
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,9 @@ def _receipt(lineage: Lineage, made: str, receipt: Receipt, found: Artefact, kno
             _receipt(lineage, parent.identity, part.model_copy(update={"components": {}}), found, known)
         else:
             _named(lineage, made, parent.role, "parent", parent.identity, parent.name, known)
-    for use in _together(receipt.corpora):
+    of_parts = {use.selection for part in own.values() for use in part.corpora}
+    uses = [use for use in receipt.corpora if use.selection not in of_parts] or receipt.corpora
+    for use in _together(uses):
         lineage.add(known.corpus(use.root, found), made, f"learned from {use.rows:,} rows of")
 
 
@@ -227,7 +227,9 @@ class Known:
         for folder in (learned.path / receipts.CORPUS, *self._corpora):
             corpus = self._opened(folder)
             if corpus and corpus.root == root:
-                return Node(root, "corpus", corpus.manifest.name, tuple(_facts(corpus.rows)), here=True)
+                return Node(
+                    root, "corpus", corpus.manifest.name, tuple(_lines(credit.of_rows(_learned(corpus)))), here=True
+                )
         return Node(root, "corpus", "a corpus", tuple(_credited(learned.credit)))
 
     def _opened(self, folder: Path) -> Corpus | None:
@@ -239,48 +241,46 @@ class Known:
         return self._open[folder]
 
 
+def _learned(corpus: Corpus) -> list[Row]:
+    return [row for row in corpus.rows if row.split == "train"]
+
+
 def _in(folder: Path) -> Iterator[Path]:
-    """Yield what may be an artefact in `folder`: models in folders of their own, and files of weights."""
-    for index in sorted(folder.rglob("model_index.json")):
-        yield index.parent
-    for path in sorted(folder.rglob("*.safetensors")):
-        if not any((parent / "model_index.json").is_file() for parent in path.parents[:2]):
-            yield path
+    """Yield the models, adapters and embeddings below `folder`, those in the folder of a model too.
+
+    Raises:
+        NotFound: there is no such folder.
+    """
+    with remembered() as facts:
+        yield from dict.fromkeys(_below(folder, facts))
 
 
-def _facts(rows: Iterable[Row]) -> Iterator[str]:
-    rows = list(rows)
-    works: Counter[str] = Counter()
-    for credit in by_maker(rows):
-        works[credit.maker.name] += credit.works
-    yield from _makers(works, Counter(row.licence.spdx for row in rows))
-    bases = Counter(row.consent.basis for row in rows)
-    yield "by right of: " + ", ".join(f"{basis} {count:,}" for basis, count in bases.most_common())
+def _below(folder: Path, facts: Facts) -> Iterator[Path]:
+    for item in items(folder, facts):
+        if item.kind in KINDS:
+            yield item.path
+        if item.kind == "model" and item.path.is_dir():
+            inside = sorted(item.path.iterdir())
+            yield from (path for part in inside if part.is_dir() for path in _below(part, facts))
+            yield from (path for path in inside if path.is_file() and _kind(path) in KINDS)
+
+
+def _kind(path: Path) -> str | None:
+    """Return what the file at `path` is, of the store's kinds; None where it is no weights or cannot be read."""
+    try:
+        return kind_at(path)[0]
+    except (ImpastoError, OSError):
+        return None
+
+
+def _lines(facts: Iterable[tuple[str, str]]) -> Iterator[str]:
+    yield from (f"{what}: {value}" for what, value in facts)
 
 
 def _credited(text: str | None) -> Iterator[str]:
-    most: Counter[tuple[str, str]] = Counter()
-    for maker, count, licence in CREDIT_LINE.findall(
-        text or ""
-    ):  # a work may be in several sections, as training had it
-        most[maker, licence] = max(most[maker, licence], int(count))
-    works, licences = Counter[str](), Counter[str]()
-    for (maker, licence), count in most.items():
-        works[maker] += count
-        licences[licence] += count
-    if works:
-        yield from _makers(works, licences)
-        yield "as ATTRIBUTION says; its rows are not here"
-    else:
-        yield "its rows are not here"
-
-
-def _makers(works: Mapping[str, int], licences: Mapping[str, int]) -> Iterator[str]:
-    most = Counter(works).most_common()
-    named = [f"{name} {count:,}" for name, count in most[:SHOWN]]
-    others = [f"{len(most) - SHOWN:,} others"] if len(most) > SHOWN else []
-    yield f"{len(most):,} makers: " + ", ".join([*named, *others])
-    yield "licences: " + ", ".join(f"{name} {count:,}" for name, count in Counter(licences).most_common())
+    facts = credit.of_text(text or "")
+    yield from _lines(facts)
+    yield "as ATTRIBUTION says; its rows are not here" if facts else "its rows are not here"
 
 
 def affected(digest: str, known: Known) -> list[tuple[Artefact, list[Edge]]]:

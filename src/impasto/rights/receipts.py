@@ -6,7 +6,6 @@ are (`weights.facts`), and a recipe needs the digest of its model anyhow.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 CORPUS = "corpus"
 """Folder in a model's own for the manifest of what it learned from."""
-
-CREDITED = re.compile(r"^Merkle root (sha256:[0-9a-f]{64})$", re.MULTILINE)
-"""How an ATTRIBUTION names the rows whose makers it lists."""
 
 
 @dataclass(frozen=True)
@@ -164,11 +160,6 @@ def _of_corpus(receipt: Receipt, path: Path) -> Iterator[Mismatch]:
         return
     if root not in {use.root for use in receipt.corpora}:
         yield Mismatch("corpus", f"The corpus in {path / CORPUS} has root {root}, which it did not learn from.")
-
-
-def credits_named(text: str) -> set[str]:
-    """Return the Merkle roots of the rows whose makers the ATTRIBUTION `text` lists."""
-    return set(CREDITED.findall(text))
 
 
 def credited(text: str, corpus: Corpus) -> bool:
