@@ -25,6 +25,25 @@ class Page:
 
 
 @dataclass
+class Shaky(Page):
+    """What is at a path after some answers that are worth nothing.
+
+    Attributes:
+        failures: how many those are.
+        failure: status of those; 0 for a connection that breaks off.
+        asking: headers of those.
+    """
+
+    failures: int = 1
+    failure: int = 503
+    asking: tuple[tuple[str, str], ...] = ()
+
+    def at(self, times: int) -> Page:
+        """Return the answer when it is asked for the `times`-th time."""
+        return self if times > self.failures else Page(b"", self.failure, self.asking)
+
+
+@dataclass
 class Site:
     """What was asked, and where it is.
 
@@ -72,6 +91,12 @@ def served(pages: Mapping[tuple[str, str], Page]) -> Iterator[Site]:
                 site.busy[host] += 1
                 site.most[host] = max(site.most[host], site.busy[host])
             page = site.pages.get((host, self.path)) or site.pages.get(("", self.path)) or _drawn(self.path)
+            if isinstance(page, Shaky):
+                page = page.at(site.asked[host, self.path])
+            if not page.status:
+                self.close_connection = True
+                self.connection.close()
+                return
             self.send_response_only(page.status)
             for name, value in page.headers:
                 self.send_header(name, value)

@@ -2,23 +2,26 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from impasto.corpus import addresses
 from impasto.corpus.fetch import Settings, fetch
 from impasto.corpus.fetched import Fetched
 from impasto.corpus.visit import Visit
 from impasto.corpus.web import Manners
 from impasto.errors import InvalidInput, NotFound
-from tests.corpus.site import Page, image, served
+from tests.corpus.site import Page, Shaky, Site, image, served
 
-MANNERS = Manners(contact="mailto:us@example.org", private=True, delay=0.0, per_host=4, timeout=10)
+MANNERS = Manners(contact="mailto:us@example.org", private=True, delay=0.0, per_host=4, timeout=10, pause=0.02)
 SETTINGS = Settings(manners=MANNERS, threads=8, shard=50)
 
 
@@ -165,6 +168,127 @@ def test_private_networks_are_not_asked(tmp_path: Path) -> None:
     assert (visit.status, "private network" in visit.reason) == ("failed", True)
 
 
+@pytest.mark.parametrize("failure", [503, 429, 0])
+def test_what_may_pass_is_tried_again(failure: int, tmp_path: Path) -> None:
+    pages = {("", "/shaky"): Shaky(image(1), failures=2, failure=failure)}
+    with served(pages) as site:
+        (visit,) = run(table(tmp_path, [{"url": site.url("/shaky")}]), tmp_path / "out")
+        assert site.asked["127.0.0.1", "/shaky"] == 3
+    assert (visit.status, visit.passing) == ("fetched", False)
+
+
+def test_it_is_tried_a_few_times_and_what_will_not_pass_once(tmp_path: Path) -> None:
+    pages = {("", f"/{failure}"): Shaky(failures=99, failure=failure) for failure in (503, 404, 410)}
+    with served(pages) as site:
+        rows = [{"url": site.url(f"/{failure}")} for failure in (503, 404, 410)]
+        visits = run(table(tmp_path, rows), tmp_path / "out")
+        assert [site.asked["127.0.0.1", f"/{failure}"] for failure in (503, 404, 410)] == [3, 1, 1]
+    assert [(visit.status, visit.passing) for visit in visits] == [("failed", code == 503) for code in (503, 404, 410)]
+
+
+def test_the_pause_doubles_and_a_site_may_ask_for_more(tmp_path: Path) -> None:
+    pages = {
+        ("", "/a"): Shaky(image(1), failures=2),
+        ("", "/b"): Shaky(image(2), asking=(("Retry-After", "1"),)),
+        ("", "/c"): Shaky(image(3), asking=(("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"),)),
+    }
+    settings = SETTINGS.model_copy(update={"manners": MANNERS.model_copy(update={"pause": 0.2})})
+    with served(pages) as site:
+        for path, least in (("/a", 0.6), ("/b", 1.0), ("/c", 0.2)):
+            start = time.monotonic()
+            (visit,) = run(table(tmp_path, [{"url": site.url(path)}]), tmp_path / path[1:], settings)
+            assert visit.status == "fetched"
+            assert time.monotonic() - start >= least
+
+
+def test_a_site_whose_rules_could_not_be_had_is_asked_for_them_again(tmp_path: Path) -> None:
+    pages = {("", "/robots.txt"): Shaky(b"User-agent: *\nDisallow: /images/2"), ("", "/ai.txt"): Shaky(status=404)}
+    with served(pages) as site:
+        rows = [{"url": site.url(f"/images/{number}.png")} for number in (1, 2)]
+        visits = run(table(tmp_path, rows), tmp_path / "out")
+        assert site.asked["127.0.0.1", "/robots.txt"] <= 3
+        assert site.asked["127.0.0.1", "/images/2.png"] == 0
+    assert [visit.status for visit in visits] == ["fetched", "refused"]
+
+
+def test_what_failed_is_tried_by_a_later_run_that_is_told_to(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"shard": 4})
+    again = settings.model_copy(update={"again": True})
+    pages = {("", "/images/5.png"): Page(status=500), ("127.0.0.2", "/robots.txt"): Page(status=500)}
+    with served({**pages, ("", "/same"): Page(image(1))}) as site:
+        places = [*(("127.0.0.1", f"/images/{n}.png") for n in range(8)), ("127.0.0.2", "/images/9.png")]
+        places += [("127.0.0.1", "/same"), ("127.0.0.1", "/gone")]
+        path = table(tmp_path, [{"url": site.url(where, host)} for host, where in places])
+        first = run(path, tmp_path / "out", settings)
+        assert [visit.status for visit in first][5:] == ["failed", *["fetched"] * 2, "refused", "duplicate", "failed"]
+        site.pages.clear()
+        before = site.asked.copy()
+        assert run(path, tmp_path / "out", settings) == first
+        assert site.asked == before
+        second = run(path, tmp_path / "out", again)
+        asked = {where for _, where in site.asked - before} - {"/robots.txt", "/ai.txt", "/.well-known/tdmrep.json"}
+    assert asked == {"/images/5.png", "/images/9.png", "/gone"}
+    assert [visit.status for visit in second] == [*["fetched"] * 9, "duplicate", "failed"]
+    assert [one for one, other in zip(first, second, strict=True) if one == other] == first[:5] + first[6:8] + first[
+        9:10
+    ]
+    stored = Fetched.open(tmp_path / "out")
+    assert [key for shard in stored.shards for key, _ in stored.images(shard)] == [f"{n:09d}" for n in range(9)]
+    assert not list((tmp_path / "out").glob("*.journal"))
+
+
+def test_a_later_run_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    again = SETTINGS.model_copy(update={"again": True})
+    with served({("", f"/images/{n}.png"): Page(status=404) for n in (3, 4)}) as site:
+        path = table(tmp_path, [{"url": site.url(f"/images/{n}.png")} for n in range(20)])
+        first = run(path, tmp_path / "out")
+        site.pages.clear()
+        progress = fetch(path, tmp_path / "out", again)
+        next(progress)
+        progress.close()  # with the shard open
+        before = site.asked.copy()
+        visits = run(path, tmp_path / "out")  # goes on, whether it is told to or not
+        assert sum(1 for (_, name), _ in (site.asked - before).items() if name.startswith("/images")) <= 2
+    assert [visit.status for visit in visits] == ["fetched"] * 20
+    assert [v for v in visits if v.listed.place not in (3, 4)] == [v for v in first if v.listed.place not in (3, 4)]
+
+
+@pytest.mark.parametrize("told", ["93.184.216.34 then 127.0.0.1", "both at once"])
+def test_a_name_that_is_rebound_leads_nowhere(told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server gives a public address to whoever checks, and one of this machine to whoever connects."""
+    asked = []
+
+    def lying(host: str, port: Any, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        public, own = "93.184.216.34", "127.0.0.1"
+        addresses = [public, own] if told == "both at once" else [own if len(asked) > 1 else public]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    settings = SETTINGS.model_copy(update={"manners": MANNERS.model_copy(update={"private": False})})
+    with served({}) as site:
+        path = table(tmp_path, [{"url": f"http://rebound.example:{site.port}/images/1.png"}])
+        monkeypatch.setattr(socket, "getaddrinfo", lying)
+        (visit,) = run(path, tmp_path / "out", settings)
+        assert not site.asked
+    assert visit.status in ("failed", "refused")
+    assert visit.found is None
+    assert "rebound.example" in asked
+
+
+@pytest.mark.parametrize(
+    ("address", "open_"),
+    [
+        *((text, True) for text in ("93.184.216.34", "2606:2800:220:1::1", "::ffff:93.184.216.34")),
+        *((text, False) for text in ("127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1")),
+        *((text, False) for text in ("0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1", "198.18.0.1")),
+        *((text, False) for text in ("::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1")),
+        *((text, False) for text in ("::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:4136::1")),
+    ],
+)
+def test_which_addresses_are_of_the_open_internet(address: str, open_: bool) -> None:
+    assert addresses.public(address) == open_
+
+
 def test_repeats_are_kept_once(tmp_path: Path) -> None:
     pages = {("", "/same"): Page(image(3)), ("", "/again.jpg"): Page(image(3, "JPEG"))}
     with served(pages) as site:
@@ -216,6 +340,7 @@ def test_the_caller_may_stop_and_go_on(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
+from impasto.corpus import addresses
 from impasto.corpus.fetch import Settings, fetch
 table, output, settings = sys.argv[1:]
 for progress in fetch(Path(table), Path(output), Settings.model_validate_json(settings)):
@@ -235,15 +360,39 @@ def killed(path: Path, output: Path, settings: Settings, after: int) -> None:
         process.stdout.read()
 
 
+def recorded(output: Path) -> set[str]:
+    """Return the urls of all visits that are over with in a folder that nobody is writing to."""
+    fetched = Fetched.open(output)
+    visits = [visit for shard in fetched.shards for visit in fetched.visits(shard)]
+    for path in output.glob("*.journal"):
+        with closing(fetched.journal(int(path.stem))) as journal:
+            visits += journal.visits.values()
+    return {visit.listed.url for visit in visits}
+
+
+def images_asked(site: Site) -> dict[str, int]:
+    with site.lock:
+        return {site.url(path, host): n for (host, path), n in site.asked.items() if path.startswith("/images/")}
+
+
 def check_kills(count: int, kills: int, settings: Settings, folder: Path) -> None:
-    """Kill a fetch of `count` rows several times; nothing is lost, and only what was on its way is asked for twice."""
+    """Kill a fetch of `count` rows several times.
+
+    Nothing is lost, nothing that was fetched is asked for again, and of the rest only what was on its way at a kill.
+    """
     with served({}) as site:
         hosts = [f"127.0.0.{1 + i % 7}" for i in range(count)]
         path = table(folder, [{"url": site.url(f"/images/{i}.png", host)} for i, host in enumerate(hosts)])
+        times: dict[str, int] = {}  # how often a url had been asked for once it was over with
         for kill in range(1, kills + 1):
             killed(path, folder / "out", settings, count * kill // (kills + 1))
+            known = recorded(folder / "out")
+            assert times.keys() < known
+            asked = images_asked(site)
+            times = {**{url: asked[url] for url in known}, **times}
         visits = run(path, folder / "out", settings)
-        images = {key: times for key, times in site.asked.items() if key[1].startswith("/images/")}
+        images = images_asked(site)
+    assert {url: images[url] for url in times} == times
     assert [visit.listed.place for visit in visits] == list(range(count))
     assert {visit.status for visit in visits} == {"fetched"}
     assert len(images) == count

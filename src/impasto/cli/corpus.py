@@ -64,6 +64,9 @@ def fetch(
     per_host: int = 2,
     delay: float = 0.2,
     shard: int = 1000,
+    tries: int = 3,
+    timeout: float = 20.0,
+    again: bool = False,
     private: bool = False,
 ) -> None:
     """Fetch the images of a url table, none that is reserved; the same command goes on where it was ended.
@@ -80,14 +83,18 @@ def fetch(
         per_host: requests to one host at once.
         delay: seconds between two requests to a host; its robots.txt may ask for more.
         shard: rows of a shard.
+        tries: how often a row is tried whose failure may pass: a time-out, no connection, status 429 or 5xx.
+        timeout: seconds that a request may take.
+        again: try the rows again that failed in an earlier run, or whose site's rules could not be had then.
         private: ask addresses of private networks and of this machine too.
     """
     from impasto.corpus.fetch import Settings
     from impasto.corpus.fetch import fetch as fetch_table
     from impasto.corpus.web import Manners
 
-    manners = Manners(contact=contact, per_host=per_host, delay=delay, private=private)
-    settings = Settings(manners=manners, threads=threads, shard=shard)
+    given = {"per_host": per_host, "delay": delay, "tries": tries, "timeout": timeout, "private": private}
+    manners = Manners.parse({"contact": contact, **given}, "How the web is asked")
+    settings = Settings.parse({"manners": manners, "threads": threads, "shard": shard, "again": again}, "The settings")
     console, statuses = Console(), Counter[str]()
     with console.status("Fetching ...") as status:
         for progress in fetch_table(table, output, settings):

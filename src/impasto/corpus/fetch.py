@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import queue
 import threading
 import time
@@ -21,7 +22,7 @@ from impasto.corpus import dedup
 from impasto.corpus.fetched import Fetched, Head, Journal
 from impasto.corpus.sources.table import listed
 from impasto.corpus.visit import Listed, Visit, Visitor, picture
-from impasto.corpus.web import Manners, Web
+from impasto.corpus.web import LONGEST_DELAY, Manners, Web
 from impasto.schema import Frozen, file_digest
 
 
@@ -34,6 +35,8 @@ class Settings(Frozen):
         shard: rows of a shard.
         bits: of 128, up to which perceptual hashes count as near.
         difference: largest mean difference of colour in the worst tile of two near images that count as one, 0 to 255.
+        again: whether to try rows again that failed in an earlier run, or were refused since a site's rules could not
+            be had.
     """
 
     manners: Manners
@@ -41,6 +44,7 @@ class Settings(Frozen):
     shard: int = Field(default=1000, ge=1, le=100_000)
     bits: int = Field(default=8, ge=0, le=128)
     difference: float = Field(default=8.0, ge=0, le=255)
+    again: bool = False
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Progress:
 def fetch(table: Path, output: Path, settings: Settings) -> Iterator[Progress]:
     """Fetch the images of `table` to the folder `output`; the caller drives, and sees how far it is.
 
-    What an earlier run has fetched there is not asked for again.
+    What an earlier run has fetched there is not asked for again; what failed only where the settings say so.
 
     Raises:
         InvalidInput: the table is none, or `output` holds something else.
@@ -68,6 +72,8 @@ def fetch(table: Path, output: Path, settings: Settings) -> Iterator[Progress]:
     fetched = Fetched.begin(output, head)
     web = Web(settings.manners, settings.threads)
     hashes = _Hashes(fetched, settings)
+    if settings.again:
+        _reopen(fetched, hashes)
     progress = Progress()
     rows = iter(listed(table))
     number = 0
@@ -80,6 +86,19 @@ def fetch(table: Path, output: Path, settings: Settings) -> Iterator[Progress]:
         else:
             yield from _shard(number, shard, fetched, web, hashes, settings, progress)
         number += 1
+
+
+def _reopen(fetched: Fetched, hashes: _Hashes) -> None:
+    """Take the rows that may come to something else out of the shards that are whole."""
+    for number in filter(fetched.has, fetched.shards):
+        visits = fetched.visits(number)
+        hashes.add(visits)
+        if not all(map(_is_over, visits)):
+            fetched.reopen(number, _is_over)
+
+
+def _is_over(visit: Visit) -> bool:
+    return visit.status != "failed" and not visit.passing
 
 
 def _count(progress: Progress, visits: Iterable[Visit]) -> None:
@@ -138,8 +157,11 @@ def visited(rows: Sequence[Listed], web: Web, threads: int) -> Iterator[tuple[Vi
 
 def _work(turns: _Turns, web: Web, done: queue.Queue[tuple[Visit, bytes] | BaseException]) -> None:
     while (row := turns.take()) is not None:
+        visitor = Visitor(web, row)
         try:
-            done.put(Visitor(web, row).visit())
+            visit, image = visitor.visit()
+            if not (visit.passing and turns.again(row, visitor.wait)):
+                done.put((visit, image))
         except BaseException as error:
             done.put(error)
         finally:
@@ -156,13 +178,16 @@ class _Turns:
             self._waiting.setdefault(_host(row.url), deque()).append(row)
         self._busy: Counter[str] = Counter()
         self._next: dict[str, float] = {}
+        self._tried: Counter[int] = Counter()
+        self._later: list[tuple[float, int, Listed]] = []  # a heap: when a row may be tried again
         self._stopped = False
 
     def take(self) -> Listed | None:
         """Return the next row, once it may be asked for; None when there is none left."""
         with self._changed:
-            while self._waiting and not self._stopped:
+            while (self._waiting or self._later) and not self._stopped:
                 now = time.monotonic()
+                self._bring_back(now)
                 ready = next((host for host in self._waiting if self._may(host, now)), None)
                 if ready is not None:
                     return self._give(ready, now)
@@ -174,6 +199,23 @@ class _Turns:
         with self._changed:
             self._busy[_host(row.url)] -= 1
             self._changed.notify()
+
+    def again(self, row: Listed, wait: float) -> bool:
+        """Give out `row` once more after a while, at least `wait` seconds; return False when it was tried enough."""
+        manners = self._web.manners
+        with self._changed:
+            self._tried[row.place] += 1
+            tried = self._tried[row.place]
+            if tried >= manners.tries or self._stopped:
+                return False
+            pause = max(wait, min(manners.pause * 2 ** (tried - 1), LONGEST_DELAY))
+            heapq.heappush(self._later, (time.monotonic() + pause, row.place, row))
+            return True
+
+    def _bring_back(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            _, _, row = heapq.heappop(self._later)
+            self._waiting.setdefault(_host(row.url), deque()).append(row)
 
     def stop(self) -> None:
         """Give out no more rows."""
@@ -195,6 +237,7 @@ class _Turns:
 
     def _pause(self, now: float) -> float | None:
         free = [self._next.get(h, 0.0) - now for h in self._waiting if self._busy[h] < self._web.manners.per_host]
+        free += [at - now for at, _, _ in self._later[:1]]
         return max(min(free), 0.001) if free else None
 
 
@@ -211,16 +254,18 @@ class _Hashes:
     def __init__(self, fetched: Fetched, settings: Settings) -> None:
         self._fetched, self._settings = fetched, settings
         self._keys: list[str] = []
+        self._known: set[str] = set()
         self._hashes: npt.NDArray[np.uint8] = np.empty((1024, 16), np.uint8)  # of which the first len(keys) are used
 
     def add(self, visits: Iterable[Visit]) -> None:
         """Note the images of `visits`."""
         for visit in visits:
-            if visit.status == "fetched" and visit.found:
+            if visit.status == "fetched" and visit.found and visit.listed.key not in self._known:
                 if len(self._keys) == len(self._hashes):
                     self._hashes = np.concatenate([self._hashes, np.empty_like(self._hashes)])
                 self._hashes[len(self._keys)] = _bytes(visit.found.phash)
                 self._keys.append(visit.listed.key)
+                self._known.add(visit.listed.key)
 
     def without_repeats(self, visits: Sequence[Visit], journal: Journal) -> list[Visit]:
         """Return `visits`, those that repeat an earlier image marked as duplicates of it; the others are noted."""
@@ -233,7 +278,7 @@ class _Hashes:
         return kept
 
     def _first(self, visit: Visit, journal: Journal) -> str | None:
-        if visit.found is None:
+        if visit.found is None or visit.listed.key in self._known:
             return None
         apart = np.unpackbits(self._hashes[: len(self._keys)] ^ _bytes(visit.found.phash), axis=1).sum(axis=1)  # (N,)
         for place in np.nonzero(apart <= self._settings.bits)[0].tolist():

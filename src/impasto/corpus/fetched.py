@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -37,6 +37,7 @@ _SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("licence_url", "consent", "consent_evidence", "status", "reason", "basis")),
         *((name, pa.string()) for name in ("at", "final_url", "id", "media_type", "phash", "duplicate_of")),
         *((name, pa.int32()) for name in ("http_status", "width", "height", "bytes")),
+        ("passing", pa.bool_()),
         ("signals", pa.list_(_SIGNAL)),
     ]
 )
@@ -101,8 +102,18 @@ class Fetched:
         return sorted(int(path.stem) for path in self.folder.glob("[0-9]*.parquet"))
 
     def has(self, shard: int) -> bool:
-        """Return whether a shard is whole."""
-        return self._path(shard, "parquet").is_file()
+        """Return whether a shard is whole, and none of its rows is being tried again."""
+        return self._path(shard, "parquet").is_file() and not self._path(shard, "journal").is_file()
+
+    def reopen(self, shard: int, keep: Callable[[Visit], bool]) -> None:
+        """Make a whole shard one that is being fetched, in which only the visits to `keep` are over.
+
+        Its files stay until it is closed anew: a kill at any time loses nothing.
+        """
+        images = dict(self.images(shard))
+        with written_whole(self._path(shard, "journal")) as path, path.open("wb") as file:
+            for visit in filter(keep, self.visits(shard)):
+                file.write(_record(visit, images.get(visit.listed.key, b"")))
 
     def visits(self, shard: int) -> list[Visit]:
         """Return the visits of a shard, in the order of the table.
@@ -174,14 +185,11 @@ class Journal:
 
     def add(self, visit: Visit, image: bytes) -> None:
         """Add a visit; once this returns, a kill does not lose it."""
-        told = visit.canonical()
-        start = self._file.seek(0, io.SEEK_END)
-        record = len(told).to_bytes(8, "big") + len(image).to_bytes(8, "big") + told + image
-        written = 0
+        start, record, written = self._file.seek(0, io.SEEK_END), _record(visit, image), 0
         while written < len(record):
             written += self._file.write(record[written:]) or 0
         self.visits[visit.listed.place] = visit
-        self._places[visit.listed.place] = (start + 16 + len(told), len(image))
+        self._places[visit.listed.place] = (start + len(record) - len(image), len(image))
 
     def image(self, place: int) -> bytes:
         """Return the image file of the row at `place`."""
@@ -208,6 +216,11 @@ class Journal:
             self._places[visit.listed.place] = (start, sizes[1])
             end = self._file.seek(start + sizes[1])
         return end
+
+
+def _record(visit: Visit, image: bytes) -> bytes:
+    told = visit.canonical()
+    return len(told).to_bytes(8, "big") + len(image).to_bytes(8, "big") + told + image
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes | None:
@@ -246,7 +259,7 @@ def _visit(row: dict[str, Any]) -> Visit:
     found = {name: row[name] for name in ("id", "media_type", "width", "height", "bytes", "phash")}
     listed = {name: row[name] for name in Listed.model_fields if name != "consent"}
     data = {
-        **{name: row[name] for name in Visit.model_fields if name in row},
+        **{name: row[name] for name in Visit.model_fields if row.get(name) is not None},
         "listed": {**listed, "consent": {"basis": row["consent"], "evidence": row["consent_evidence"]}},
         "found": found if row["id"] else None,
     }

@@ -17,7 +17,7 @@ from impasto.corpus.signals import content_usage, pages, robots_tag, tdmrep, tra
 from impasto.corpus.signals.precedence import Decision, decide
 from impasto.corpus.signals.reading import Reading, strictest
 from impasto.corpus.store import upright
-from impasto.corpus.web import FILE_SIZE, HOPS, Answer, Unreachable, Web
+from impasto.corpus.web import FILE_SIZE, HOPS, PASSING, Answer, Unreachable, Web
 from impasto.errors import InvalidInput
 from impasto.schema import Frozen, bytes_digest
 
@@ -92,6 +92,8 @@ class Visit(Frozen):
         signals: all that were looked for; what comes after a refusal was not.
         found: the image.
         duplicate_of: key of the row that has the image.
+        passing: whether another try may come to something else: a time-out, no connection, status 429 or 5xx, of the
+            image or of the files in which its site says its rules.
     """
 
     listed: Listed
@@ -104,27 +106,34 @@ class Visit(Frozen):
     signals: tuple[Signal, ...] = ()
     found: Found | None = None
     duplicate_of: str | None = None
+    passing: bool = False
 
 
 class Visitor:
-    """Visits one row: reads the signals in the order in which they can be seen, and stops at the first refusal."""
+    """Visits one row: reads the signals in the order in which they can be seen, and stops at the first refusal.
+
+    Attributes:
+        wait: seconds that a site which could not answer asked to wait, once `visit` is over.
+    """
 
     def __init__(self, web: Web, listed: Listed) -> None:
         self.web, self.listed = web, listed
         self.at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.readings: dict[str, list[Reading]] = {}
         self.status, self.url = 0, listed.url
+        self.wait, self._passing = 0.0, False
 
     def visit(self) -> tuple[Visit, bytes]:
         """Return what came of the row, and the image file, empty unless it was fetched."""
         try:
             return self._fetch()
         except _Refused as refused:
-            return self._outcome("refused", str(refused)), b""
+            return self._outcome("refused", str(refused), passing=self._passing), b""
         except InvalidInput as error:
             return self._outcome("invalid", str(error)), b""
         except Unreachable as error:
-            return self._outcome("failed", str(error)), b""
+            self.wait = error.wait
+            return self._outcome("failed", str(error), passing=error.passing), b""
 
     def _fetch(self) -> tuple[Visit, bytes]:
         if self.listed.page:
@@ -145,6 +154,7 @@ class Visitor:
         A site that keeps crawlers out is not asked, whatever a maker has granted.
         """
         site = self.web.site(url)
+        self._passing = site.passing
         for kind, reading in site.readings(url).items():
             self._note(kind, reading)
         if (crawl := site.crawl(url)).verdict != "absent":
@@ -178,7 +188,7 @@ class Visitor:
 
     def _read_image(self, answer: Answer) -> tuple[Visit, bytes]:
         if answer.status != 200:
-            raise Unreachable(f"status {answer.status}")
+            raise Unreachable(f"status {answer.status}", passing=answer.status in PASSING, wait=answer.wait)
         data = self.web.body(answer, self.web.manners.max_bytes)
         found = look(data)
         self._note("XMP data mining", xmp.read(data))
@@ -203,7 +213,7 @@ class Visitor:
         if decision.refused_by:
             raise _Refused(decision.reason)
 
-    def _outcome(self, status: Status, reason: str) -> Visit:
+    def _outcome(self, status: Status, reason: str, *, passing: bool = False) -> Visit:
         return Visit(
             listed=self.listed,
             status=status,
@@ -212,6 +222,7 @@ class Visitor:
             http_status=self.status,
             final_url=self.url,
             signals=self._signals(),
+            passing=passing,
         )
 
 
