@@ -3,11 +3,11 @@
     python benchmarks/pretraining.py                a few minutes; the sides take turns, step by step
     python benchmarks/pretraining.py --small        a small network, to see that this works
 
-The other side is the loop of `examples/text_to_image/train_text_to_image.py` of diffusers: each step sends its pictures
-through the autoencoder, noises them, asks text encoder and UNet, and takes the mean squared error; AdamW, clipped to 1,
-and its mean of the weights (`EMAModel`). Its text encoder learns along, as ours has to. Reading and cropping the files is
-left out: its pictures are in memory. Ours is `impasto train model` with the plan of Glyph, whose latents are cached, whose
-optimiser is Muon, and which keeps the memory that it frees.
+The other side is the loop of `examples/text_to_image/train_text_to_image.py` of diffusers: each step sends its
+pictures through the autoencoder, noises them, asks text encoder and UNet, and takes the mean squared error; AdamW,
+clipped to 1, and its mean of the weights (`EMAModel`). Its text encoder learns along, as ours has to. Reading and
+cropping the files is left out: its pictures are in memory. Ours is `impasto train model` with the plan of Glyph, whose
+latents are cached, whose optimiser is Muon, and which keeps the memory that it frees.
 
 The ratio is pictures a second of Impasto over those of diffusers: above 1 means that Impasto learns from more of them.
 """

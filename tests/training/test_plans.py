@@ -7,11 +7,11 @@ import pytest
 from impasto.errors import InvalidPlan
 from impasto.schema import Frozen
 from impasto.training import plans
-from impasto.training.plans import AutoencoderPlan, ModelPlan
+from impasto.training.plans import AutoencoderPlan, ModelPlan, WordsPlan
 from tests.training import tiny
 
 ROOT = Path(__file__).parents[2]
-PLANS = {"autoencoder": AutoencoderPlan, "model": ModelPlan}
+PLANS = {"autoencoder": AutoencoderPlan, "model": ModelPlan, "words": WordsPlan}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*/*.toml")), ids=lambda file: file.stem)
@@ -21,7 +21,8 @@ def test_the_plans_that_are_shipped_parse(file: Path) -> None:
         pytest.skip("a plan or policy of a corpus, tested there")
     plan = plans.read(PLANS[kind], file)
     assert plan.steps > 0
-    assert isinstance(plan.spec if kind == "model" else plan.config, Frozen)
+    shapes = {"model": "spec", "autoencoder": "config", "words": "teacher"}
+    assert isinstance(getattr(plan, shapes[kind]), Frozen)
 
 
 @pytest.mark.parametrize(

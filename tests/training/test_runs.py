@@ -20,16 +20,7 @@ from impasto.training import runs
 from impasto.training.loop import Tick
 from impasto.weights import files
 from tests.training import tiny
-
-
-def write(folder: Path, name: str, plan: dict[str, object]) -> Path:
-    file = folder / f"{name}.toml"
-    file.write_text(tiny.toml(plan))
-    return file
-
-
-def finish(events: object) -> list[Tick]:
-    return [event for event in events if isinstance(event, Tick)]  # type: ignore[attr-defined]
+from tests.training.tiny import finish, write
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -44,15 +35,6 @@ def assert_same(one: Path, other: Path) -> None:
 
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
 UNET_FILE = "model/unet/diffusion_pytorch_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with a finished autoencoder run in `ae` and a finished model run in `m`."""
-    folder = tmp_path_factory.mktemp("runs")
-    finish(runs.autoencoder(write(folder, "ae", tiny.autoencoder()), corpus, folder / "ae"))
-    finish(runs.model(write(folder, "m", tiny.model()), corpus, folder / "ae", folder / "m"))
-    return folder
 
 
 def test_a_run_leaves_states_metrics_pictures_and_the_model(trained: Path) -> None:

