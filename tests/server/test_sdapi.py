@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 from webuiapi import HiResUpscaler, WebUIApi
 
+import impasto
 from impasto.pictures import infotext
 from impasto.pictures.metadata import read
+from impasto.pipeline.reproduction import as_many_threads
 from impasto.recipe import Recipe
 from impasto.server.adapters import AdapterInfo
 from tests.server.dialects.test_a1111 import SILLYTAVERN
@@ -71,6 +73,29 @@ def test_the_same_seed_gives_the_same_picture(api: WebUIApi) -> None:
     one, two, other = (api.txt2img(prompt="a fox", seed=seed, width=64, height=64).image for seed in (5, 5, 6))
     assert (array(one) == array(two)).all()
     assert (array(one) != array(other)).any()
+
+
+SECOND = {"prompt": "a fox", "seed": 5, "width": 64, "height": 64, "steps": 2, "enable_hr": True, "hr_scale": 1.5}
+
+
+def test_a_second_pass_by_another_model_is_the_one_that_the_library_makes(server: Running) -> None:
+    answers = [
+        raw(server, "POST", "/txt2img", json={**SECOND, **more}).json()
+        for more in ({}, {"hr_checkpoint_name": "other"}, {"hr_checkpoint_name": "Use same checkpoint"})
+    ]
+    alone, followed, same = (opened(answer["images"][0]) for answer in answers)
+    assert (array(alone) == array(same)).all()
+    assert "Hires checkpoint: other" in json.loads(answers[1]["info"])["infotexts"][0]
+    tiny, other = (impasto.load(offered.path) for offered in server.service.shelf)
+    job = server.service.job(json.loads(answers[1]["info"])["impasto"]["job"])
+    recipe = Recipe.model_validate(job.recipes[0])
+    with as_many_threads(1):  # as the server's worker has
+        (wanted,) = [picture for step in tiny.followed_by(other).make(recipe) for picture in step.made]
+    assert (array(followed) == array(wanted.image)).all()
+    assert abs(array(followed) - array(alone)).max() > 20
+    again = raw(server, "POST", "/txt2img", json={**SECOND, "hr_checkpoint_name": "nobody"})
+    assert again.status_code == 404
+    assert "other [" in again.json()["detail"]
 
 
 def test_webuiapi_second_pass_variation_and_tiling(api: WebUIApi) -> None:

@@ -12,7 +12,7 @@ from impasto.pictures import formats, infotext, metadata
 from impasto.pictures.infotext import Infotext
 from impasto.pictures.metadata import Said
 from impasto.prompts.grammar import parse
-from impasto.recipe import Recipe
+from impasto.recipe import Hires, Recipe
 from impasto.schema import Frozen
 from impasto.server.models import Shelf
 from impasto.server.pictures import Library
@@ -98,12 +98,23 @@ class Recaller:
         if recipe.mask and "start" in request:
             request |= self._mask(recipe, warnings)
         if recipe.hires:
-            request["hires"] = {key: value for key, value in recipe.hires.plain().items() if value is not None}
+            request |= self._second_pass(recipe.hires, warnings)
         if recipe.adapters:
             request |= self._adapters(recipe, warnings)
         if "start" not in request:
             request.pop("extension", None)
         return request, warnings
+
+    def _second_pass(self, hires: Hires, warnings: list[str]) -> dict[str, Any]:
+        told = {key: value for key, value in hires.plain().items() if value is not None}
+        told.pop("adapters", None)  # the prompt of the second pass calls them by itself
+        if hires.model:
+            try:
+                told["model"] = self._shelf.by_digest(hires.model.identity).info.id
+            except NotFound:
+                warnings.append(f"The model of the second pass, {hires.model.name}, is not here.")
+                return {}
+        return {"hires": told}
 
     def _adapters(self, recipe: Recipe, warnings: list[str]) -> dict[str, Any]:
         """Return the adapters to ask for besides those that the prompt calls by itself."""

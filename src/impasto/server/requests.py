@@ -12,6 +12,7 @@ from pydantic import Field, StrictFloat, StrictInt, StrictStr, StringConstraints
 from typing_extensions import Self
 
 from impasto.errors import ImpastoError, InvalidInput, InvalidRecipe, NotFound
+from impasto.pipeline import Model
 from impasto.pipeline.checks import SHARED, check
 from impasto.pipeline.passes import counted
 from impasto.recipe import (
@@ -117,7 +118,10 @@ class MaskChoice(Painting):
 
 
 class HiresChoice(Frozen):
-    """A second pass at a larger size, `scale` times as large or of `width` and `height`; see `recipe.Hires`."""
+    """A second pass at a larger size, `scale` times as large or of `width` and `height`; see `recipe.Hires`.
+
+    `model` is the id, name or digest of the model that makes it, where that is another one.
+    """
 
     scale: Annotated[float, Field(gt=1, le=8)] | None = None
     width: Side | None = None
@@ -131,6 +135,7 @@ class HiresChoice(Frozen):
     discard_penultimate: bool = False
     prompt: Prompt | None = None
     negative_prompt: Prompt | None = None
+    model: Name | None = None
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -369,11 +374,11 @@ class Desk:
             said=digest([kind, plain]),
         )
 
-    def _model(self, name: str | None) -> Offered:
+    def _model(self, name: str | None, field: str = "model") -> Offered:
         try:
             return self.shelf.find(name)
         except NotFound as error:
-            raise RequestRefused(str(error), "model") from error
+            raise RequestRefused(str(error), field) from error
 
     def _pixels(self, id_: str, field: str) -> str:
         try:
@@ -388,10 +393,22 @@ class Desk:
             raise RequestRefused(str(error), "adapters") from error
         return {"name": use.id, "identity": identity, "weight": use.weight, "text_encoder": use.text_encoder}
 
+    def _paper(self, model: Offered, recipe: Recipe | None, second: str | None = None) -> Model:
+        """Return `model` on paper, followed by the one that makes second passes: of `recipe`, or called `second`."""
+        if recipe and recipe.hires and recipe.hires.model:
+            second = recipe.hires.model.identity
+        if second is None:
+            return model.paper
+        try:
+            return model.paper.followed_by(self._model(second, "hires.model").paper)
+        except InvalidInput as error:
+            raise RequestRefused(str(error), "hires.model") from error
+
     def _recipes(self, model: Offered, request: GenerateRequest, count: int) -> list[Recipe]:
         choices = self._choices(model, request)
+        paper = self._paper(model, None, request.hires.model if request.hires else None)
         try:
-            recipes = model.paper.recipes(request.prompt, count, **choices)
+            recipes = paper.recipes(request.prompt, count, **choices)
         except NotFound as error:
             names = ("sampler", "schedule", "adapter", "embedding")
             what = next((name for name in names if f"unknown {name}" in str(error).lower()), None)
@@ -409,18 +426,30 @@ class Desk:
             mask = self._pixels(request.mask.image, "mask.image") if request.mask.image else None
             choices["mask"] = {**request.mask.plain(), "image": mask}
         if request.hires:
-            choices["hires"] = _second_pass(model, request, request.hires)
+            choices["hires"] = self._second_pass(model, request, request.hires)
         if request.adapters:
             choices["adapters"] = [self._adapter(model, use) for use in request.adapters]
         return {key: value for key, value in choices.items() if value is not None}
+
+    def _second_pass(self, model: Offered, request: GenerateRequest, hires: HiresChoice) -> dict[str, Any]:
+        own = model.info.resolution
+        size = (hires.width, hires.height)
+        if hires.scale:
+            first = (request.width or own, request.height or own)
+            size = _scaled(first, hires.scale, model.checkpoint.spec.vae.factor)
+        told = hires.model_dump(exclude={"scale", "model"}, exclude_none=True)
+        if hires.model and (other := self._model(hires.model, "hires.model").info).digest != model.info.digest:
+            told["model"] = {"name": other.name, "identity": other.digest}
+        return {**told, "width": size[0], "height": size[1]}
 
     def _check(self, model: Offered, recipes: Sequence[Recipe]) -> None:
         for recipe in recipes[:1] if alike([shared(recipe) for recipe in recipes]) else recipes:
             self._check_limits(recipe)
             if recipe.start is None:
-                model.paper.steps([recipe])  # checks everything, and calculates nothing before it is asked for a step
+                # Checks everything, and calculates nothing before it is asked for a step.
+                self._paper(model, recipe).steps([recipe])
             else:
-                check(model.paper, [recipe])
+                check(self._paper(model, recipe), [recipe])
                 counted(recipe.steps, recipe.start.strength, recipe.start.counting)
 
     def _check_limits(self, recipe: Recipe) -> None:
@@ -444,16 +473,6 @@ def shared(recipe: Recipe) -> str:
 
 def _seed(seed: int | None) -> int:
     return secrets.randbelow(2**32) if seed is None or seed < 0 else seed
-
-
-def _second_pass(model: Offered, request: GenerateRequest, hires: HiresChoice) -> dict[str, Any]:
-    own = model.info.resolution
-    size = (hires.width, hires.height)
-    if hires.scale:
-        first = (request.width or own, request.height or own)
-        size = _scaled(first, hires.scale, model.checkpoint.spec.vae.factor)
-    told = hires.model_dump(exclude={"scale"}, exclude_none=True)
-    return {**told, "width": size[0], "height": size[1]}
 
 
 def _scaled(size: tuple[int, int], scale: float, factor: int) -> tuple[int, int]:

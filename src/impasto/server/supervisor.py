@@ -19,7 +19,7 @@ from impasto.recipe import Recipe
 from impasto.server import worker
 from impasto.server.jobs import CRASHES, Claim, Job, JobError, Queue
 from impasto.server.metrics import Metrics
-from impasto.server.models import Shelf
+from impasto.server.models import Offered, Shelf
 from impasto.server.pictures import Library
 from impasto.server.places import picture_id
 from impasto.server.requests import shared
@@ -236,8 +236,7 @@ class Supervisor:
             for job in claim.jobs:
                 self._failed(job.id, claim.lease, JobError(code="not_found", message=str(error)))
             return False
-        place = worker.ModelPlace(identity=model.info.digest, path=model.path)
-        task = worker.Task(lease=claim.lease, model=place, batch=claim.batch, items=tuple(items))
+        task = worker.Task(lease=claim.lease, model=_place(model), batch=claim.batch, items=tuple(items))
         self._send({"do": "make", "task": task.model_dump(mode="json")})
         return True
 
@@ -251,6 +250,7 @@ class Supervisor:
                 alike=shared(Recipe.model_validate(recipe)),
                 sources=sources,
                 edited=job.kind == "upscale",
+                second=self._second(recipe),
             )
             for number, recipe in enumerate(job.recipes)
         ]
@@ -259,6 +259,11 @@ class Supervisor:
             for number, sheet in enumerate(job.sheets)
         ]
         return [*pictures, *sheets][job.made :]
+
+    def _second(self, recipe: dict[str, Any]) -> worker.ModelPlace | None:
+        """Return where the model is that makes the second pass of `recipe`, if it is another one."""
+        used = (recipe.get("hires") or {}).get("model")
+        return _place(self.shelf.by_digest(used["identity"])) if used else None
 
     def _hear(self, claim: Claim | None) -> bool:
         """Listen for a moment; return whether there is more to come of `claim`."""
@@ -382,6 +387,10 @@ class Supervisor:
                 self.metrics.ended(job)
                 self.live.pop(job.id, None)
             self.changed(job.id)
+
+
+def _place(model: Offered) -> worker.ModelPlace:
+    return worker.ModelPlace(identity=model.info.digest, path=model.path)
 
 
 _WORKER_LEFT = JobError(code="worker_died", message="The worker ended without finishing this.")

@@ -23,7 +23,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -79,6 +79,7 @@ class Item(Frozen):
         alike: digest of what its recipe shares with others; those in a row with the same are made together.
         sources: files of the pictures that it begins with.
         edited: whether it is an earlier picture of ours changed.
+        second: the model that makes its second pass, where that is another one.
     """
 
     job: str
@@ -88,6 +89,7 @@ class Item(Frozen):
     alike: str = ""
     sources: tuple[Path, ...] = ()
     edited: bool = False
+    second: ModelPlace | None = None
 
 
 class Task(Frozen):
@@ -120,6 +122,7 @@ class Worker:
     setup: Setup
     model: Any = None
     loaded: ModelPlace | None = None
+    second: ModelPlace | None = None
     tasks: queue.SimpleQueue[Task | ModelPlace] = field(default_factory=queue.SimpleQueue)
     cancelled: set[tuple[str, str]] = field(default_factory=set)
     _sending: threading.Lock = field(default_factory=threading.Lock)
@@ -207,7 +210,7 @@ class Worker:
         from impasto.pictures.formats import open_image
         from impasto.recipe import Recipe
 
-        model = self._load(task.model)
+        model = self._followed(self._load(task.model), items[0].second)
         recipes = [Recipe.model_validate(item.recipe) for item in items]
         sources = [open_image(path) for path in dict.fromkeys(path for item in items for path in item.sources)]
         jobs = {item.job: sum(item.job == other.job for other in items) for item in items}
@@ -288,27 +291,37 @@ class Worker:
     def _load(self, wanted: ModelPlace) -> Any:
         if self.loaded == wanted:
             return self.model
-        import impasto
-        from impasto.pipeline import DTYPES
-
         self._forget()
         self.say("loading", digest=wanted.identity)
         started = time.monotonic()
-        dtype = DTYPES[self.setup.dtype] if self.setup.dtype else None
-        self.model = impasto.load(
-            wanted.path,
-            device=self.setup.device,
-            dtype=dtype,
-            adapters=self.setup.adapters,
-            embeddings=self.setup.embeddings,
-        )
+        self.model = self._opened(wanted)
         self.loaded = wanted
         self.say("loaded", digest=wanted.identity, seconds=time.monotonic() - started)
         return self.model
 
+    def _opened(self, wanted: ModelPlace) -> Any:
+        import impasto
+        from impasto.pipeline import DTYPES
+
+        return impasto.load(
+            wanted.path,
+            device=self.setup.device,
+            dtype=DTYPES[self.setup.dtype] if self.setup.dtype else None,
+            adapters=self.setup.adapters,
+            embeddings=self.setup.embeddings,
+        )
+
+    def _followed(self, model: Any, second: ModelPlace | None) -> Any:
+        """Return `model` with the one at `second` to make second passes, which stays in memory while it is used."""
+        if second != self.second:
+            self.second, self.model = None, replace(model, second=None)  # one of them at most is in memory besides
+            self.model = model.followed_by(self._opened(second)) if second else self.model
+            self.second = second
+        return self.model
+
     def _forget(self) -> None:
         """Let go of the model, and of its memory."""
-        self.model, self.loaded = None, None
+        self.model, self.loaded, self.second = None, None, None
         gc.collect()
         torch = sys.modules.get("torch")
         if torch and torch.cuda.is_available():

@@ -47,7 +47,7 @@ CONTAINERS = {
     "lfs": _row(rb"version https://git-lfs", "a pointer of Git LFS", instead="Run `git lfs pull`."),
     "page": _row(rb"(?i)\s*<(!doctype|html|\?xml)", "a web page", instead="Download the file itself."),
     "png": _row(
-        rb"\x89PNG", "a picture", instead="An embedding in it is read by `impasto adapter inspect` and `convert`."
+        rb"\x89PNG", "a picture", instead="`impasto adapter` reads an embedding in it."
     ),
     "hdf5": _row(rb"\x89HDF", "an HDF5 file", instead="Get the model as safetensors."),
 }

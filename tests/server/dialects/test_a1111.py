@@ -179,7 +179,7 @@ def test_second_passes() -> None:
         ({"alwayson_scripts": {"ControlNet": {"args": [{"enabled": True}]}}}, "alwayson_scripts 'ControlNet'"),
         ({"s_churn": 0.5}, "s_churn"),
         ({**HIRES, "hr_upscaler": "R-ESRGAN 4x+"}, "R-ESRGAN"),
-        ({**HIRES, "hr_checkpoint_name": "xl"}, "hr_checkpoint_name"),
+        ({**HIRES, "hr_checkpoint_name": "xl"}, "[Uu]nknown checkpoint 'xl'"),
         ({**HIRES, "hr_resize_x": 1024, "hr_resize_y": 1024}, "proportions"),
         ({"enable_hr": True, "hr_resize_x": 512}, "width and height"),
         ({**HIRES, "sampler_name": "Euler", "hr_sampler_name": "uni_pc_bh2"}, "two programs"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,7 @@ from impasto.diffusion import names
 from impasto.diffusion.samplers import SAMPLERS
 from impasto.errors import InvalidInput, NotFound
 from impasto.pictures import infotext
-from impasto.server.dialects.a1111_options import Options
+from impasto.server.dialects.a1111_options import Checkpoint, Options, checkpoint
 from impasto.server.dialects.images import Framing
 
 MODES = {
@@ -133,15 +133,16 @@ PASSED_OVER = frozenset(
 )  # fmt: skip
 
 
-def choices(said: Said, options: Options) -> dict[str, Any]:
+def choices(said: Said, options: Options, known: Collection[Checkpoint] = ()) -> dict[str, Any]:
     """Return the request for a job that `said` asks for, but for its pictures; what it leaves out is left out.
 
     Args:
         said: by the client.
         options: of the client, `said.settings` already in them.
+        known: the models that a second pass may be made by.
 
     Raises:
-        NotFound: no such sampler, schedule or upscaler.
+        NotFound: no such sampler, schedule, upscaler or checkpoint.
         InvalidInput: something that would change the picture and cannot be done here; lists every such thing.
     """
     if problems := list(impossible(said)):
@@ -167,7 +168,7 @@ def choices(said: Said, options: Options) -> dict[str, Any]:
     if isinstance(said, ImageSaid):
         request |= {"start": _start(said, options), "mask": _mask(said) if said.mask else None}
     elif said.enable_hr:
-        request |= _second_pass(said, width, height)
+        request |= _second_pass(said, width, height, known)
     given = {key: value for key, value in request.items() if value is not None}
     return {"noise": options.noise, "prompt_rules": "a1111", **_recalled(said.infotext), **given}
 
@@ -300,11 +301,10 @@ def _mask(said: ImageSaid) -> dict[str, Any]:
     }
 
 
-def _second_pass(said: Said, width: int | None, height: int | None) -> dict[str, Any]:
+def _second_pass(said: Said, width: int | None, height: int | None, known: Collection[Checkpoint]) -> dict[str, Any]:
     """Return the request's `hires`, and its size where that is `firstphase_width` by `firstphase_height`."""
     first = (said.firstphase_width or 0) // 8 * 8, (said.firstphase_height or 0) // 8 * 8
-    if (said.hr_checkpoint_name or "").lower() not in SAME:
-        raise InvalidInput(f"hr_checkpoint_name {said.hr_checkpoint_name!r:.80}: both passes use one model here.")
+    second = said.hr_checkpoint_name or ""
     upscalers = {**MODES, **UPSCALERS}
     if (upscaler := said.hr_upscaler or "Latent") not in upscalers:
         raise NotFound.among("hr_upscaler", upscaler, upscalers)
@@ -315,6 +315,7 @@ def _second_pass(said: Said, width: int | None, height: int | None) -> dict[str,
         "steps": said.hr_second_pass_steps or None,
         "prompt": said.hr_prompt or None,
         "negative_prompt": said.hr_negative_prompt or None,
+        "model": None if second.lower() in SAME else checkpoint(second, known).id,
     }
     hires |= _second_sampling(said)
     sized = {"width": first[0], "height": first[1]} if all(first) else {}

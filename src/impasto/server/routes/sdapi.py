@@ -144,7 +144,7 @@ def router(limits: Limits) -> APIRouter:
 async def txt2img(said: Said, call: Called) -> dict[str, Any]:
     """Make pictures from words."""
     options = await asyncio.to_thread(_options, said, call)
-    return await _made(said, call, options, a1111.choices(said, options))
+    return await _made(said, call, options, a1111.choices(said, options, call.checkpoints))
 
 
 async def img2img(said: ImageSaid, call: Called) -> dict[str, Any]:
