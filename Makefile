@@ -27,7 +27,9 @@ glyph: $(READY_ALL) ## Train Glyph again from its makers' drawings, and put it i
 	@$(BIN)/impasto train autoencoder recipes/glyph/autoencoder-2.toml --corpus corpora/glyph \
 		--start recipes/glyph/autoencoder --output runs/autoencoder
 	@$(BIN)/impasto train model recipes/glyph/model.toml --corpus corpora/glyph --autoencoder runs/autoencoder --output runs/glyph
-	@$(BIN)/python tools/ship_glyph.py runs/glyph corpora/glyph
+	@$(BIN)/impasto train words recipes/glyph/words.toml --start runs/glyph/model --output runs/words
+	@$(BIN)/python tools/ship_glyph.py runs/words corpora/glyph
+	@$(BIN)/impasto trace index corpora/glyph --model glyph
 
 test: export OMP_NUM_THREADS ?= 1
 test: $(READY_DEV) ## Run the tests, without the slow ones

