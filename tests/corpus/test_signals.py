@@ -1,4 +1,8 @@
-"""Vectors from the specifications: what each signal says of training, and no `allow` that was not said."""
+"""Vectors from the specifications: what each signal says of training, and no `allow` that was not said.
+
+Above each table stand the sections that it was checked against, and where its vectors are stricter: what cannot be read
+is `unknown` here, and refused, where specifications would take it for silence.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,11 @@ from impasto.corpus.signals.reading import Reading, strictest
 
 URL = "https://art.example/images/fox.jpg?size=2"
 
-# Google's robots meta tag specification, and DeviantArt's noai.
+# Google, "Robots meta tag, data-nosnippet, and X-Robots-Tag specifications": "Using the X-Robots-Tag HTTP header" (case
+# is no matter; several headers; `agent:` before a rule narrows it), "Valid indexing and serving rules" (values after a
+# colon, a date with a comma). `noai` and `noimageai` are DeviantArt's (2022), in the same grammar. That `noindex`,
+# `noimageindex` and `none` refuse is our choice, as it is img2dataset's; that a refusal to crawlers for training is one
+# to us is ours.
 ROBOTS_TAG = [
     ([], "absent"),
     ([""], "absent"),
@@ -64,6 +72,7 @@ ROBOTS_TAG = [
     (['"noai"'], "deny"),
 ]
 
+# The same, "Using the robots meta tag": name and content are case-insensitive; a crawler's name narrows it.
 META = [
     ('<meta name="robots" content="noai, noimageai">', "deny"),
     ('<META NAME="Robots" CONTENT="NOAI">', "deny"),
@@ -77,7 +86,11 @@ META = [
     ("", "absent"),
 ]
 
-# draft-ietf-aipref-vocab, draft-ietf-aipref-attach, RFC 9651
+# draft-ietf-aipref-attach, "HTTP Content-Usage Header Field"; draft-ietf-aipref-vocab, "Exemplary Serialization Format"
+# (6): labels are case sensitive, values are the tokens y and n, parameters and unknown labels are ignored ("Syntax
+# Extensions"), the last of a repeated key holds ("Multiple Preferences"), of several statements the most restrictive
+# ("Combining Preferences"). Stricter here: a value that is neither, and what does not parse, is unknown to us too, but
+# is refused.
 CONTENT_USAGE = [
     ([], "absent"),
     ([""], "absent"),
@@ -101,8 +114,15 @@ CONTENT_USAGE = [
     (["train-ai=y, train-genai=n"], "deny"),
     (["bots=n"], "deny"),
     (["träin-ai=n"], "unknown"),
+    (['train-ai=y, train-ai, search=n, search="n"'], "unknown"),  # vocab, "Multiple Preferences", its example
+    (["train-ai;allow=n, train-ai=y"], "allow"),  # vocab, "Preference Parameters", its example
+    (['train-ai;has;parameters="?";'], "unknown"),
+    (["train-ai=y, search=n"], "allow"),  # vocab, 6, its example
 ]
 
+# RFC 9309: groups by product token, case-insensitive, `*` where none fits, groups of one token together (2.2.1); the
+# longest path that fits, of two as long the Allow (2.2.2); `*`, `$` and `#` (2.2.3); other records are passed over
+# (2.2.4).
 ROBOTS_TXT = [
     ("", "absent"),
     ("User-agent: *\nDisallow:", "absent"),
@@ -118,8 +138,17 @@ ROBOTS_TXT = [
     ("User-agent: GPTBot\nUser-agent: CCBot\nDisallow: /images/\n\nUser-agent: *\nAllow: /", "deny"),
     ("<html><body>Not here</body></html>", "absent"),
     ("\ufeffUser-agent: *\nDisallow: /", "deny"),
+    ("User-agent: *\nDisallow: /images/\nAllow: /images/", "absent"),  # 2.2.2: allow where they are as long
+    ("User-agent: impasto\nDisallow: /a\n\nUser-agent: Impasto\nDisallow: /images/", "deny"),  # 2.2.1: together
+    ("Sitemap: https://art.example/map.xml\nUser-agent: *\n\nDisallow: /images/ # ours", "deny"),
 ]
 
+# draft-ietf-aipref-attach, "Example", without its rule for a path.
+EXAMPLE = "User-Agent: *\nAllow: /\nDisallow: /never/\nContent-Usage: train-ai=n\n"
+
+# draft-ietf-aipref-attach, "Content-Usage Rule Semantics" (the longest path; of identical paths the most restrictive)
+# and "Processing Content-Usage Rules" (a value that does not begin with `/` has no path; a space or a tab ends the
+# path).
 USAGE_LINES = [
     ("User-agent: *\nDisallow:", "absent"),
     ("User-agent: *\nContent-Usage: train-ai=n", "deny"),
@@ -134,8 +163,17 @@ USAGE_LINES = [
     ("User-agent: *\nContent-Usage: /images/", "absent"),
     ("Content-Usage: train-ai=n", "deny"),
     ("User-agent: *\ncontent-usage: /*.jpg train-ai=n # mine", "deny"),
+    ("User-agent: *\nContent-Usage: /images/\ttrain-ai=n", "deny"),
+    ("User-agent: *\nContent-Usage \t : \t train-ai=n", "deny"),
+    ("User-agent: GPTBot\nContent-Usage: train-ai=n", "deny"),  # who gathers for training is refused, and we with them
+    ("User-agent: GPTBot\nContent-Usage: train-ai=y", "absent"),  # leave for others is none for us
+    (f"{EXAMPLE}Content-Usage: /images/ train-ai=y", "allow"),
+    (EXAMPLE, "deny"),
 ]
 
+# Spawning's ai.txt has no specification beyond its generator: robots.txt's syntax, with lines such as `Disallow:
+# *.jpg`. That the longest rule holds is robots.txt's; that a refusal holds of two as long, and whatever the case, is
+# our choice.
 AI_TXT = [
     (None, "absent"),
     ("", "absent"),
@@ -147,9 +185,15 @@ AI_TXT = [
     ("User-Agent: *\nDisallow: /\nAllow: /images/", "allow"),
     ("User-Agent: Spawning-AI\nDisallow: /\n\nUser-Agent: *\nAllow: /", "deny"),
     ("<!doctype html><p>Not found", "absent"),
+    ("User-Agent: *\nDisallow: /\nDisallow: *", "deny"),
+    ("User-Agent: *\nDisallow: *.JPG", "deny"),
 ]
 
-# TDMRep, final report of 10 May 2024: (tdm-reservation lines, tdm-policy lines, tdmrep.json)
+# TDMRep, final report of 10 May 2024: "Declaring the reservation of TDM Rights" (1 and 0), "TDM File on the Origin
+# Server" (an array of objects with location and tdm-reservation; `*` and `$`), "TDM Header Field in HTTP Responses",
+# "Processing priority" (the header supersedes the file). Stricter here: other values are protocol errors, which the
+# report takes for unset and we refuse; of several locations that fit it takes the first, and we the one that reserves.
+# (tdm-reservation lines, tdm-policy lines, tdmrep.json)
 RESERVED = '[{"location": "/", "tdm-reservation": 1}]'
 TDMREP: list[tuple[list[str], list[str], str | None, str]] = [
     ([], [], None, "absent"),
@@ -176,8 +220,15 @@ TDMREP: list[tuple[list[str], list[str], str | None, str]] = [
     ([], [], "[" * 100_000, "unknown"),
     ([], [], "<html>Not found</html>", "absent"),
     ([], [], "[]", "absent"),
+    ([], [], '[{"location": "/images/*.jpg", "tdm-reservation": 0}, {"location": "/", "tdm-reservation": 1}]', "deny"),
+    ([], [], '[{"location": "/", "tdm-reservation": 1}, {"location": "/images/*.jpg", "tdm-reservation": 0}]', "deny"),
+    ([], [], '[{"location": "/images/fox.jpg$", "tdm-reservation": 1}]', "absent"),  # the url has a query
+    ([], [], '[{"location": "/%69mages/", "tdm-reservation": 1}]', "deny"),  # percent-encoded, and need not be
 ]
 
+# IPTC Photo Metadata Standard 2023.1, "Data Mining" and "Other Constraints", with PLUS's vocabulary (LDF, `DMI-...`).
+# Stricter here: what is allowed under other constraints, and a value that is in no list, is unknown. TDMRep, "TDM
+# Metadata in PDF files", for `tdm:reservation` in XMP, which we read in pictures too.
 PLUS = "http://ns.useplus.org/ldf/vocab/DMI-"
 XMP = [
     (f'plus:DataMining="{PLUS}PROHIBITED-GENAIMLTRAINING"', "", "deny"),
@@ -197,6 +248,9 @@ XMP = [
     ("", "", "absent"),
 ]
 
+# CAWG Training and Data Mining Assertion 1.1 (16 May 2025), "Overview" (four entries; `constrained` is as `notAllowed`;
+# `ai_training` is of models that generate nothing) and "Schema and example"; C2PA 1.4, "Training and Data Mining".
+ALLOWED_USE = {"use": "allowed"}
 MINING: list[tuple[Any, str]] = [
     ({"entries": {"c2pa.ai_generative_training": {"use": "notAllowed"}}}, "deny"),
     ({"entries": {"c2pa.ai_training": {"use": "constrained", "constraint_info": "ask"}}}, "deny"),
@@ -210,6 +264,14 @@ MINING: list[tuple[Any, str]] = [
     ({"entries": {"cawg.ai_training": "allowed"}}, "unknown"),
     ({"entries": []}, "unknown"),
     (None, "unknown"),
+    ({"entries": {"cawg.ai_training": {"use": "allowed"}}}, "absent"),  # of models that generate nothing
+    ({"entries": {"cawg.data_mining": {"use": "allowed"}}}, "absent"),
+    ({"entries": {"org.example.ai_generative_training": {"use": "allowed"}}}, "absent"),  # somebody's own label
+    (
+        {"entries": {"c2pa.ai_generative_training": {"use": "allowed"}, "c2pa.ai_training": {"use": "notAllowed"}}},
+        "deny",
+    ),
+    ({"entries": {"cawg.ai_inference": {"use": "notAllowed"}, "cawg.data_mining": {"use": "constrained"}}}, "deny"),
 ]
 
 
@@ -236,7 +298,8 @@ VECTORS: list[Vector] = [
 
 
 def test_there_are_enough_vectors() -> None:
-    assert len(VECTORS) >= 140
+    assert len(VECTORS) >= 160
+    assert sum(verdict in ("deny", "unknown") for *_, verdict in VECTORS) >= 90
 
 
 @pytest.mark.parametrize(("read", "verdict"), [(r, w) for _, r, w in VECTORS], ids=[name for name, _, _ in VECTORS])
@@ -315,6 +378,24 @@ CREATED = {
         ]
     },
 }
+
+
+def test_two_packets_of_one_file_are_both_read() -> None:
+    info, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_itxt("xmp", packet(f'plus:DataMining="{PLUS}ALLOWED"').decode())
+    info.add_itxt("XML:com.adobe.xmp", packet(f'plus:DataMining="{PLUS}PROHIBITED"').decode())
+    Image.new("RGB", (8, 8)).save(file, "PNG", pnginfo=info)
+    assert xmp.read(file.getvalue()).verdict == "deny"
+
+
+@pytest.mark.parametrize(("use", "verdict"), [("allowed", "absent"), ("notAllowed", "deny")])
+def test_leave_for_a_picture_it_was_made_from_is_none_for_this_one(use: str, verdict: str) -> None:
+    data = {"entries": {"cawg.ai_generative_training": {"use": use}}}
+    store = {
+        "active_manifest": "own",
+        "manifests": {"own": {}, "other": {"assertions": [{"label": "cawg.training-mining", "data": data}]}},
+    }
+    assert training_mining._judged(store, intact=True).verdict == verdict
 
 
 @pytest.fixture(scope="module")

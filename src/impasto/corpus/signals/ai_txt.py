@@ -29,8 +29,15 @@ def _of(text: str, url: str, agent: str | None) -> Reading:
     path = target(url)
     best: tuple[int, Reading] = (-1, ABSENT)
     for line in groups.rules(text, agent):
-        if line.key in ("allow", "disallow") and line.value and matches(line.value, path):
+        if line.key in ("allow", "disallow") and line.value and _fits(line, path):
             reading = Reading("deny" if line.key == "disallow" else "allow", f"{line.key}: {line.value}")
             longer = len(line.value) > best[0] or (len(line.value) == best[0] and reading.verdict == "deny")
             best = (len(line.value), reading) if longer else best
     return best[1]
+
+
+def _fits(line: groups.Line, path: str) -> bool:
+    """Return whether a rule is about `path`; a refusal of `*.jpg` is one of `FOX.JPG` too."""
+    if line.key == "disallow":
+        return matches(line.value.lower(), path.lower())
+    return matches(line.value, path)

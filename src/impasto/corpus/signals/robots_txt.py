@@ -35,10 +35,17 @@ class Robots:
         return float(delay) if delay is not None else None
 
     def usage(self, url: str) -> Reading:
-        """Return what the Content-Usage lines for us say of `url`: the longest path that fits, then the strictest."""
+        """Return what Content-Usage lines say of `url`: those for us, and refusals to those that gather for training.
+
+        The longest path that fits holds, of several as long the strictest.
+        """
+        others = (self._usage(url, agent) for agent in self._training)
+        return strictest([self._usage(url, None), *(one for one in others if one.verdict in ("deny", "unknown"))])
+
+    def _usage(self, url: str, agent: str | None) -> Reading:
         path = target(url)
         found: dict[int, list[Reading]] = {}
-        for line in groups.rules(self.text):
+        for line in groups.rules(self.text, agent):
             if line.key == HEADER.lower():
                 pattern, text = _split(line.value)
                 if matches(pattern, path):
@@ -50,8 +57,8 @@ def _split(value: str) -> tuple[str, str]:
     """Split `/path train-ai=n` into path and preferences; without a path it is for all."""
     if not value.startswith(("/", "*")):
         return "/", value
-    pattern, _, text = value.partition(" ")
-    return pattern, text.strip()
+    pattern, *text = value.split(maxsplit=1)  # by a space or a tab
+    return pattern, "".join(text)
 
 
 def of_answer(status: int, text: str) -> Robots | Reading:

@@ -2,7 +2,8 @@
 
 CAWG Training and Data Mining Assertion 1.1, and `c2pa.training-mining` of C2PA 1.x and 2.0, whose entries are the same.
 `constrained` has conditions that we have not met, and counts as `notAllowed`. An `allowed` that a broken credential
-carries proves nothing and is unknown; a refusal stands however the credential fares.
+carries proves nothing and is unknown; a refusal stands however the credential fares, and whichever picture it was about
+that this one was made from. Leave to train models that generate nothing (`ai_training`) is not leave to train one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from impasto.corpus.signals.reading import ABSENT, Reading, strictest
 
 LABELS = ("cawg.training-mining", "c2pa.training-mining")
 USES = ("ai_generative_training", "ai_training", "data_mining")
-"""Entries that include training a generative model (`ai_inference` does not)."""
+"""Entries whose refusal is one of training a generative model (`ai_inference` is not)."""
+
+GRANTS = ("cawg.ai_generative_training", "c2pa.ai_generative_training")
+"""Entries that can allow it."""
 
 OFFLINE: dict[str, Any] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -48,17 +52,21 @@ def read(image: bytes, media_type: str) -> Reading:
 
 
 def _judged(store: dict[str, Any], *, intact: bool) -> Reading:
-    found = strictest(read_assertion(data) for data in _assertions(store))
+    found = strictest(
+        reading if own or reading.verdict != "allow" else Reading("absent", reading.raw)
+        for own, reading in ((own, read_assertion(data)) for own, data in _assertions(store))
+    )
     if found.verdict == "allow" and not intact:
         return Reading("unknown", f"{found.raw} (in credentials that do not hold)")
     return found
 
 
-def _assertions(store: dict[str, Any]) -> Iterator[Any]:
-    for manifest in store.get("manifests", {}).values():
+def _assertions(store: dict[str, Any]) -> Iterator[tuple[bool, Any]]:
+    """Yield (whether it is about this very picture, content) of each assertion."""
+    for name, manifest in store.get("manifests", {}).items():
         for assertion in manifest.get("assertions", []):
             if str(assertion.get("label", "")).split("__")[0] in LABELS:
-                yield assertion.get("data")
+                yield name == store.get("active_manifest"), assertion.get("data")
 
 
 def read_assertion(data: Any) -> Reading:
@@ -67,12 +75,14 @@ def read_assertion(data: Any) -> Reading:
     entries = data.get("entries") if isinstance(data, dict) else None
     if not isinstance(entries, dict):
         return Reading("unknown", raw)
-    uses = [entry for name, entry in entries.items() if name.rpartition(".")[2] in USES]
-    return strictest([Reading("absent", raw), *(_entry(entry) for entry in uses)])._replace(raw=raw)
+    uses = [_entry(name, entry) for name, entry in entries.items() if name.rpartition(".")[2] in USES]
+    return strictest([Reading("absent", raw), *uses])._replace(raw=raw)
 
 
-def _entry(entry: Any) -> Reading:
+def _entry(name: str, entry: Any) -> Reading:
     use = entry.get("use") if isinstance(entry, dict) else None
     if use in ("notAllowed", "constrained"):
         return Reading("deny")
-    return Reading("allow" if use == "allowed" else "unknown")
+    if use != "allowed":
+        return Reading("unknown")
+    return Reading("allow" if name in GRANTS else "absent")

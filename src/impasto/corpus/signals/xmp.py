@@ -46,10 +46,8 @@ def _packets(image: bytes) -> Iterator[bytes]:
     from PIL import Image
 
     with Image.open(io.BytesIO(image)) as opened:
-        for key in ("xmp", "XML:com.adobe.xmp"):
-            if found := opened.info.get(key):
-                yield found.encode() if isinstance(found, str) else found
-                return
+        found = [opened.info.get(key) for key in ("xmp", "XML:com.adobe.xmp")]
+    yield from dict.fromkeys(one.encode() if isinstance(one, str) else one for one in found if one)
 
 
 def _values(root: ElementTree.Element, name: str) -> Iterator[str]:
