@@ -12,13 +12,16 @@ READY_ALL := $(VENV)/.ready-all
 READY_DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo glyph test test-all check format docs clean
+.PHONY: help demo studio glyph test test-all check format docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 16
 
 demo: $(READY) ## Draw a sheet of pictures with Glyph: demo.png
 	@$(BIN)/impasto demo --output demo.png
+
+studio: $(READY_ALL) ## Start the server and the studio, a web page: http://127.0.0.1:8080
+	@$(BIN)/impasto serve
 
 # On tiny models threads wait for one another longer than they work, many times longer when the machine has other work.
 # Every step goes on from where it was stopped. Needs npm, which fetches the drawings.
