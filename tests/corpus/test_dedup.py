@@ -35,6 +35,19 @@ def test_the_first_is_kept() -> None:
     assert repeats(one, other, one, other, one) == [None, None, 0, 1, 0]
 
 
+@pytest.mark.parametrize("size", [(64, 64), (301, 17), (32, 32), (1, 1)])
+def test_an_opaque_image_takes_a_shorter_way_to_the_same(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opaque = Image.merge("RGB", [Image.effect_noise(size, 90) for _ in "RGB"]).convert("RGBA")
+    short = fingerprint(opaque)
+    monkeypatch.setattr(Image.Image, "getextrema", lambda _: ((0, 255),) * 4)
+    whole = fingerprint(opaque)
+    assert short.phash == whole.phash
+    assert np.array_equal(short.outline, whole.outline)
+    assert np.array_equal(short.small, whole.small)
+
+
 def test_another_size_and_a_slight_change_are_repeats() -> None:
     one = picture(3, 128)
     lighter = ImageEnhance.Brightness(one).enhance(1.02)

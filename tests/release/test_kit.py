@@ -101,6 +101,31 @@ def test_croissant_names_the_rows_that_are_there(released: Path) -> None:
     assert said["rai:dataReleaseMaintenancePlan"] == "ada@example.org"
 
 
+def test_mlcroissant_reads_the_rows(released: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The reference implementation takes the file without an error or a warning, and gives the rows of the corpus."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it is made of
+        mlcroissant = pytest.importorskip("mlcroissant")
+        read = mlcroissant.Dataset(str(released / "croissant.json"))
+        records = list(read.records("works"))
+    assert read.metadata.issues.errors == set()
+    assert read.metadata.issues.warnings == set()
+    assert [message for message in caplog.messages if "WARNING" in message or "@context" in message] == []
+    assert sorted(record["works/maker"].decode() for record in records) == ["Ada", "Ada", "Bo", "Bo"]
+    assert {record["works/licence"].decode() for record in records} == {"MIT", "CC-BY-4.0"}
+
+
+def test_what_mlcroissant_does_not_take_is_seen(released: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mlcroissant = pytest.importorskip("mlcroissant")
+        said = json.loads((released / "croissant.json").read_text())
+        said["recordSet"][0]["field"][0]["source"]["fileObject"] = {"@id": "nothing"}
+        (tmp_path / "croissant.json").write_text(json.dumps(said))
+        with pytest.raises(mlcroissant.ValidationError):
+            mlcroissant.Dataset(str(tmp_path / "croissant.json"))
+
+
 def test_what_it_learned_from_for_people(released: Path) -> None:
     datasheet = (released / "DATASHEET.md").read_text()
     assert "| MIT | 2 | 66.7% |" in datasheet

@@ -41,6 +41,8 @@ class Fingerprint:
 
 def fingerprint(rgba: Pillow.Image) -> Fingerprint:
     """Return the fingerprint of an RGBA image."""
+    if rgba.getextrema()[3] == (255, 255):
+        return _of_opaque(rgba)
     white = Pillow.new("RGBA", rgba.size, "white")
     white.alpha_composite(rgba)
     side = (_SIDE, _SIDE)
@@ -48,6 +50,15 @@ def fingerprint(rgba: Pillow.Image) -> Fingerprint:
     grey = white.convert("L").resize(side, Pillow.Resampling.LANCZOS)
     alpha = rgba.getchannel("A").resize(side, Pillow.Resampling.LANCZOS)
     return Fingerprint(phash(np.asarray(grey)), phash(np.asarray(alpha)), np.asarray(small))
+
+
+def _of_opaque(rgba: Pillow.Image) -> Fingerprint:
+    """Return the same for an image without a transparent pixel, in half the time: it is its own picture on white."""
+    side = (_SIDE, _SIDE)
+    grey = rgba.convert("L").resize(side, Pillow.Resampling.LANCZOS)
+    small = np.asarray(rgba.convert("RGB").resize(side, Pillow.Resampling.BOX))
+    outline = np.full((_SIDE, _SIDE), 255, np.uint8)
+    return Fingerprint(phash(np.asarray(grey)), phash(outline), np.dstack([small, outline]))
 
 
 def phash(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -13,26 +13,26 @@ from impasto.corpus.store import Corpus
 from impasto.release.subject import Subject, licences
 from impasto.schema import file_digest
 
+OWN = (
+    *("citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty", "fileSet", "format"),
+    *("includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex"),
+    *("repeated", "replace", "samplingRate", "separator", "source", "subField", "transform"),
+)
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "fileProperty": "cr:fileProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
     "rai": "http://mlcommons.org/croissant/RAI/",
-    "recordSet": "cr:recordSet",
-    "repeated": "cr:repeated",
     "sc": "https://schema.org/",
-    "source": "cr:source",
+    **{name: f"cr:{name}" for name in OWN},
 }
+"""The specification's own, with the keys that it asks every file to have."""
+
 TYPES = {
     "width": "sc:Integer",
     "height": "sc:Integer",
@@ -56,6 +56,7 @@ def croissant(subject: Subject, corpus: Corpus) -> dict[str, Any]:
         "url": manifest.root,
         "identifier": manifest.root,
         "version": "1.0.0",
+        "citeAs": f"{manifest.name}, Merkle root {manifest.root}",
         "datePublished": str(subject.choices.day),
         "license": [licence for licence, _ in licences(rows)],
         "creator": {"@type": "sc:Organization", "name": subject.choices.author},
@@ -73,7 +74,7 @@ def _file(corpus: Corpus) -> dict[str, Any]:
         "name": "rows.parquet",
         "contentUrl": ROWS,
         "contentSize": f"{path.stat().st_size} B",
-        "encodingFormat": "application/vnd.apache.parquet",
+        "encodingFormat": "application/x-parquet",
         "sha256": file_digest(path).removeprefix("sha256:"),
     }
 
