@@ -68,6 +68,7 @@ LATER: dict[str, Any] = {
     "guidance_interval": {"low": 0.5, "high": 5.0},
     "noise_delta": 31337,
     "zero_snr": "a1111",
+    "schedule_options": {"rho": 5.0, "sigma_min": 0.1},
 }
 
 

@@ -135,6 +135,26 @@ class SamplerOptions(Grown):
         return {key: value for key, value in self if value is not None}
 
 
+class ScheduleOptions(Grown):
+    """How a schedule is to space its noise levels, where that is not as usual; None leaves it so.
+
+    Attributes:
+        rho: how close together the low levels are: of `karras` (7) and `polyexponential` (1).
+        sigma_min: the lowest level above 0; by itself the network's lowest.
+        sigma_max: the highest level; by itself the network's highest.
+    """
+
+    rho: Annotated[float, Field(gt=0, le=100)] | None = None
+    sigma_min: Annotated[float, Field(gt=0, le=1000)] | None = None
+    sigma_max: Annotated[float, Field(gt=0, le=1000)] | None = None
+
+    LATER = ("rho", "sigma_min", "sigma_max")
+
+    def given(self) -> dict[str, float]:
+        """Return what is not None, by name."""
+        return {key: value for key, value in self if value is not None}
+
+
 class GuidanceInterval(Frozen):
     """The noise levels, in sigma, above `low` and up to `high` at which there is guidance; None means any."""
 
@@ -316,6 +336,8 @@ class Recipe(Grown):
         emphasis: what a weight in a prompt does: `prompts.conditioning.EMPHASES`.
         clip_skip: 1 for all layers of the text encoder, 2 to leave out the last, and so on: A1111's counting.
         sampler_options: how the sampler is to work, where not as usual.
+        schedule_options: how the schedule is to space its levels, where not as usual; in the second pass too, as far as
+            its schedule has them.
         discard_penultimate: whether the schedule is one of one step more, without the last level above 0.
         first_noise: `sigma` for a first noise of that level; `unit` for one of variance 1 in the network's own scale,
             `sqrt(1 + sigma^2)`. None is `unit` for ddim and `sigma` otherwise.
@@ -333,6 +355,7 @@ class Recipe(Grown):
         *("start", "mask", "extension", "hires", "variation", "seamless", "vae_tile"),
         *("embeddings", "prompt_rules", "emphasis", "clip_skip", "sampler_options", "discard_penultimate"),
         *("first_noise", "guidance_rescale", "guidance_interval", "draw", "noise_delta", "zero_snr", "soft_binding"),
+        "schedule_options",
     )
 
     format: Literal["impasto-recipe/1"] = "impasto-recipe/1"
@@ -362,6 +385,7 @@ class Recipe(Grown):
     emphasis: Emphasis = "original"
     clip_skip: Annotated[int, Field(ge=1, le=100)] = 1
     sampler_options: SamplerOptions | None = None
+    schedule_options: ScheduleOptions | None = None
     discard_penultimate: bool = False
     first_noise: Literal["sigma", "unit"] | None = None
     guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -248,11 +248,52 @@ SGM noise multiplier: True, Discard penultimate sigma: True, Noise Schedule: Zer
 Version: v1.10.1""".replace("\\\n", "")
 
 
+@pytest.mark.parametrize(
+    ("schedule", "sampler", "options"),
+    [
+        ("Karras", "DPM++ 2M", {"sigma_max": 10, "sigma_min": 0.1, "rho": 5}),
+        ("Polyexponential", "Euler", {"sigma_max": 10, "sigma_min": 0.1, "rho": 5}),
+        ("Exponential", "Euler", {"sigma_max": 10, "sigma_min": 0.1}),
+        ("KL Optimal", "Euler", {"sigma_max": 10, "sigma_min": 0.1}),
+        ("Beta", "Euler", {"sigma_max": 10, "sigma_min": 0.1}),
+        ("Uniform", "Euler", {}),
+        ("Align Your Steps", "Euler", {}),
+        ("Karras", "DDIM", {}),
+    ],
+)
+def test_what_is_said_of_a_schedule_is_followed_where_it_counts(
+    schedule: str, sampler: str, options: dict[str, float]
+) -> None:
+    text = (
+        f"a\nSteps: 9, Sampler: {sampler}, Schedule type: {schedule}, Schedule max sigma: 10, Schedule min sigma: 0.1, "
+    )
+    found = infotext.read(f"{text}Schedule rho: 5, NGMS: 2.5, Version: v1.10.1")
+    assert found is not None
+    assert infotext.choices(found).get("schedule_options", {}) == options
+    keys = {"sigma_max": "Schedule max sigma", "sigma_min": "Schedule min sigma", "rho": "Schedule rho"}
+    assert infotext.beyond(found) == [key for name, key in keys.items() if name not in options] + ["NGMS"]
+
+
+def test_a_level_under_which_there_is_no_negative_prompt() -> None:
+    found = infotext.read("a\nSteps: 9, Sampler: Euler, NGMS: 2.5, NGMS all steps: True, Version: v1.10.1")
+    assert found is not None
+    low = infotext.choices(found)["guidance_interval"]["low"]
+    assert 2.49999 < low < 2.5  # at the level itself it is still there
+    assert infotext.beyond(found) == []
+    spacing = {"schedule": "karras", "schedule_options": {"rho": 5, "sigma_min": 0.1}}
+    text = infotext.write(Recipe(**{**FOX, **spacing, "guidance_interval": {"low": 2.5}}))
+    assert "Schedule min sigma: 0.1, Schedule rho: 5, NGMS: 2.5, NGMS all steps: True, Version" in text
+    again = infotext.choices(infotext.read(text))
+    assert (again["schedule_options"], again["guidance_interval"]["low"]) == (spacing["schedule_options"], low)
+    assert "NGMS" not in infotext.write(Recipe(**{**FOX, "guidance_interval": {"low": 1, "high": 5}}))
+
+
 def test_every_detail_that_a1111_writes_is_read() -> None:
     found = infotext.read(DETAILS % ("Euler a", "Karras"))
     assert found is not None
     chosen = infotext.choices(found)
-    assert infotext.beyond(found) == ["Schedule rho", "Refiner"]
+    assert infotext.beyond(found) == ["Refiner"]
+    assert chosen["schedule_options"] == {"rho": 5}
     assert {key: chosen[key] for key in ("clip_skip", "noise_delta", "emphasis", "zero_snr", "prompt_rules")} == {
         "clip_skip": 2,
         "noise_delta": 31337,

@@ -66,6 +66,8 @@ def test_every_choice_about_how_changes_the_picture(model: Model) -> None:
         {"first_noise": "unit"},
         {"guidance_rescale": 0.7},
         {"guidance_interval": {"low": 1.0}},
+        {"schedule": "karras", "schedule_options": {"rho": 5}},
+        {"schedule": "karras", "schedule_options": {"sigma_max": 9}},
         {"guidance_interval": {"low": 0.0, "high": 1.0}},
         {"noise": "comfyui"},
         {"noise": "comfyui", "draw": {"count": 3, "row": 1}},

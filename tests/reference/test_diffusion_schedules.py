@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, LCMScheduler, UniPC
 from diffusers.schedulers.scheduling_utils import AysSchedules
 from torch import Tensor
 
-from impasto.diffusion.schedules import SIGMAS, NoiseSchedule, beta, polyexponential
+from impasto.diffusion.schedules import SIGMAS, NoiseSchedule, beta, exponential, karras, polyexponential
 
 SCHEDULE = NoiseSchedule.scaled_linear()
 
@@ -33,6 +33,11 @@ def test_k_diffusion(k_diffusion: SimpleNamespace, steps: int) -> None:
     for rho in (0.7, 1.0, 2.0):
         theirs = sampling.get_sigmas_polyexponential(steps, low, high, rho)
         torch.testing.assert_close(polyexponential(SCHEDULE, steps, rho), theirs, rtol=1e-6, atol=0)
+    between = {"sigma_min": 0.1, "sigma_max": 10.0}
+    assert torch.equal(karras(SCHEDULE, steps, rho=5, **between), sampling.get_sigmas_karras(steps, 0.1, 10.0, 5))
+    assert torch.equal(exponential(SCHEDULE, steps, **between), sampling.get_sigmas_exponential(steps, 0.1, 10.0))
+    theirs = sampling.get_sigmas_polyexponential(steps, 0.1, 10.0, 2)
+    torch.testing.assert_close(polyexponential(SCHEDULE, steps, 2, **between), theirs, rtol=1e-6, atol=0)
 
 
 @pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")  # the peer hands tensors to numpy

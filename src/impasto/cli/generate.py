@@ -153,6 +153,7 @@ def _from_text(found: Infotext, look: Look, images: Sequence[Image]) -> dict[str
     from impasto.pipeline.reproduction import chosen
 
     about = ("sampler_options", "discard_penultimate", "first_noise") if look.sampler else ()
+    about = (*about, "schedule_options") if look.schedule else about
     return {key: value for key, value in chosen(found, images).items() if key not in about}
 
 

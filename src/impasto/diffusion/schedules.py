@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -96,26 +97,34 @@ class NoiseSchedule:
         return ((1 - w) * table[t.floor().long()] + w * table[t.ceil().long()]).exp()
 
 
+Level: TypeAlias = float | None
+"""A noise level in sigma to begin or to end with; None is the network's own."""
+
+
 def normal(schedule: NoiseSchedule, steps: int) -> Tensor:
     """Space the steps evenly in the network's own time, from T - 1 to 0 (Song et al. 2010.02502 section 4.2)."""
     return _to_zero(schedule.sigma(torch.linspace(len(schedule.sigmas) - 1, 0, _positive(steps))))
 
 
-def karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Tensor:
+def karras(
+    schedule: NoiseSchedule, steps: int, rho: float = 7.0, sigma_min: Level = None, sigma_max: Level = None
+) -> Tensor:
     """Space the steps evenly in `sigma ** (1 / rho)` (Karras et al. 2206.00364 Eq. 5)."""
-    low, high = (sigma ** (1 / rho) for sigma in _range(schedule))
+    low, high = (sigma ** (1 / rho) for sigma in _range(schedule, sigma_min, sigma_max))
     return _to_zero((high + torch.linspace(0, 1, _positive(steps)) * (low - high)) ** rho)
 
 
-def exponential(schedule: NoiseSchedule, steps: int) -> Tensor:
+def exponential(schedule: NoiseSchedule, steps: int, sigma_min: Level = None, sigma_max: Level = None) -> Tensor:
     """Space the steps evenly in log sigma, DPM-Solver's uniform half-logSNR (Lu et al. 2206.00927 section 3.3)."""
-    low, high = _range(schedule)
+    low, high = _range(schedule, sigma_min, sigma_max)
     return _to_zero(torch.linspace(math.log(high), math.log(low), _positive(steps)).exp())
 
 
-def polyexponential(schedule: NoiseSchedule, steps: int, rho: float = 1.0) -> Tensor:
+def polyexponential(
+    schedule: NoiseSchedule, steps: int, rho: float = 1.0, sigma_min: Level = None, sigma_max: Level = None
+) -> Tensor:
     """Space the steps evenly in `log(sigma) ** (1 / rho)`, scaled to its range; `rho` 1 is `exponential`."""
-    low, high = (math.log(sigma) for sigma in _range(schedule))
+    low, high = (math.log(sigma) for sigma in _range(schedule, sigma_min, sigma_max))
     return _to_zero((low + torch.linspace(1, 0, _positive(steps)) ** rho * (high - low)).exp())
 
 
@@ -205,9 +214,11 @@ def beta(schedule: NoiseSchedule, steps: int, alpha: float = 0.6) -> Tensor:
     return _at(schedule, times)
 
 
-def beta_sigma(schedule: NoiseSchedule, steps: int, alpha: float = 0.6) -> Tensor:
+def beta_sigma(
+    schedule: NoiseSchedule, steps: int, alpha: float = 0.6, sigma_min: Level = None, sigma_max: Level = None
+) -> Tensor:
     """Space the steps as the quantiles of Beta(alpha, alpha) in sigma rather than in time: A1111's and diffusers'."""
-    low, high = _range(schedule)
+    low, high = _range(schedule, sigma_min, sigma_max)
     quantiles = _beta_quantiles(1 - np.linspace(0, 1, _positive(steps)), alpha)
     return _to_zero(torch.from_numpy(low + quantiles * (high - low)).float())
 
@@ -225,15 +236,15 @@ def align_your_steps_whole(schedule: NoiseSchedule, steps: int) -> Tensor:
     return _to_zero(_interpolated(ALIGN_YOUR_STEPS, _positive(steps))).to(schedule.sigmas)
 
 
-def kl_optimal(schedule: NoiseSchedule, steps: int) -> Tensor:
+def kl_optimal(schedule: NoiseSchedule, steps: int, sigma_min: Level = None, sigma_max: Level = None) -> Tensor:
     """Space the steps evenly in `arctan(sigma)`, optimal for normal data (Sabour et al. 2404.14507 theorem 3.1)."""
-    low, high = (math.atan(sigma) for sigma in _range(schedule))
+    low, high = (math.atan(sigma) for sigma in _range(schedule, sigma_min, sigma_max))
     return _to_zero((high + torch.linspace(0, 1, _positive(steps)) * (low - high)).tan())
 
 
-def kl_optimal_lowest(schedule: NoiseSchedule, steps: int) -> Tensor:
+def kl_optimal_lowest(schedule: NoiseSchedule, steps: int, sigma_min: Level = None, sigma_max: Level = None) -> Tensor:
     """As `kl_optimal`, but with the network's lowest level as the last instead of 0: A1111's."""
-    return kl_optimal(schedule, _positive(steps) + 1)[:-1]
+    return kl_optimal(schedule, _positive(steps) + 1, sigma_min, sigma_max)[:-1]
 
 
 ALIGN_YOUR_STEPS = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
@@ -271,8 +282,13 @@ def _lowest(schedule: NoiseSchedule, sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas[sigmas > low], low])
 
 
-def _range(schedule: NoiseSchedule) -> tuple[float, float]:
-    return schedule.sigmas[0].item(), schedule.sigmas[-1].item()
+def _range(schedule: NoiseSchedule, lowest: Level = None, highest: Level = None) -> tuple[float, float]:
+    """Return the lowest and the highest level to take: those given, or else the network's own."""
+    low = schedule.sigmas[0].item() if lowest is None else lowest
+    high = schedule.sigmas[-1].item() if highest is None else highest
+    if not 0 < low < high:
+        raise InvalidInput(f"Noise levels from {low:g} to {high:g} are none. Give 0 < sigma_min < sigma_max.")
+    return low, high
 
 
 def _positive(steps: int) -> int:

@@ -8,6 +8,7 @@ JSON objects there, unquoted: the reader here knows where JSON ends.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,21 @@ SCHEDULE_NAMES = {
     "kl_optimal_lowest": "KL Optimal",
 }
 """A1111's names for the schedules that mean the same there; others stand as they are here."""
+
+SPACING_KEYS = {"sigma_max": "Schedule max sigma", "sigma_min": "Schedule min sigma", "rho": "Schedule rho"}
+"""Options of schedules by A1111's keys, in its order."""
+
+SPACED = {
+    "karras": ("sigma_max", "sigma_min", "rho"),
+    "polyexponential": ("sigma_max", "sigma_min", "rho"),
+    **dict.fromkeys(("exponential", "beta_sigma", "kl_optimal_lowest"), ("sigma_max", "sigma_min")),
+}
+"""Which of them count for a schedule there and mean the same here."""
+
+LARGEST = {"sigma_max": 1000, "sigma_min": 1000, "rho": 100}  # of a recipe's
+
+NEGATIVE_ABOVE, EVERY_STEP = "NGMS", "NGMS all steps"
+"""The noise level under which the negative prompt is left out: at every step, or else at every second one."""
 
 OTHER_SCHEDULES = {"uniform": "normal", "align your steps (ays)": "align_your_steps_whole"}
 OURS = ("beta",)
@@ -209,6 +225,8 @@ def _pairs(recipe: Recipe, hashes: Mapping[str, str]) -> dict[str, Any]:
         "Noise Schedule": "Zero Terminal SNR" if recipe.zero_snr else None,
         "Emphasis": EMPHASIS_NAMES[recipe.emphasis],
         **_option_pairs(recipe),
+        **_spacing_pairs(recipe),
+        **_interval_pairs(recipe),
         "Version": f"Impasto {__version__}",
     }
 
@@ -230,6 +248,19 @@ def _option_pairs(recipe: Recipe) -> dict[str, Any]:
         "Discard penultimate sigma": "True" if recipe.discard_penultimate else None,
         "SGM noise multiplier": "True" if recipe.first_noise == "unit" else None,
     }
+
+
+def _spacing_pairs(recipe: Recipe) -> dict[str, str]:
+    given = recipe.schedule_options.given() if recipe.schedule_options else {}
+    return {key: number(given[name]) for name, key in SPACING_KEYS.items() if name in given}
+
+
+def _interval_pairs(recipe: Recipe) -> dict[str, str]:
+    """Return A1111's words for guidance that stops at a level; it has none for guidance that begins at one."""
+    interval = recipe.guidance_interval
+    if interval is None or interval.high is not None or not interval.low:
+        return {}
+    return {NEGATIVE_ABOVE: number(interval.low), EVERY_STEP: "True"}
 
 
 def _option_key(name: str, sampler: str) -> str:
@@ -384,6 +415,7 @@ def choices(found: Infotext) -> dict[str, Any]:
         "variation": _variation(given),
         "hires": _hires(found, width, height),
         "seamless": "xy" if given.get("Tiling") in ("True", "Tiling") else None,
+        "guidance_interval": _interval(given),
         **_reading(found),
     }
     return {key: value for key, value in read_values.items() if value is not None}
@@ -391,7 +423,11 @@ def choices(found: Infotext) -> dict[str, Any]:
 
 def beyond(found: Infotext) -> list[str]:
     """Return the keys of `found` that mean something there which is not done here."""
-    return [key for key in found.parameters if key not in FOLLOWED] if found.program in A1111_LIKE else []
+    if found.program not in A1111_LIKE:
+        return []
+    followed = {SPACING_KEYS[name] for name in _spacing(found)}
+    followed |= {NEGATIVE_ABOVE, EVERY_STEP} if _interval(found.parameters) else set()
+    return [key for key in found.parameters if key not in FOLLOWED and key not in followed]
 
 
 def from_picture(found: Infotext) -> float | None:
@@ -440,9 +476,31 @@ def _solving(found: Infotext, sampler: str, schedule: str) -> dict[str, Any]:
         "sampler": ours or None,
         "schedule": levels or None,
         "sampler_options": options or None,
+        "schedule_options": _spacing(found) or None,
         "discard_penultimate": True if discards else None,
         "first_noise": "unit" if unit or (found.program == "ComfyUI" and ours != "ddim") else None,
     }
+
+
+def _spacing(found: Infotext) -> dict[str, float]:
+    """Return the options of the schedule that the text gives, as far as they count there and mean the same here.
+
+    A1111's "Uniform", which older versions do not name, has none of them.
+    """
+    given = found.parameters
+    sampler, schedule = solver(given.get("Sampler", ""), given.get("Schedule type", ""))
+    if sampler in FIXED and found.program in A1111_LIKE:
+        return {}
+    told = {name: _number(given.get(SPACING_KEYS[name], ""), float) for name in SPACED.get(schedule, ())}
+    return {name: float(value) for name, value in told.items() if value and 0 < value <= LARGEST[name]}
+
+
+def _interval(given: Mapping[str, str]) -> dict[str, float] | None:
+    """Return the levels with guidance, where the text says it of every step: A1111 keeps it at the level itself."""
+    level = _number(given.get(NEGATIVE_ABOVE, ""), float)
+    if given.get(EVERY_STEP) != "True" or not level or not 0 < level <= LARGEST["sigma_max"]:
+        return None
+    return {"low": math.nextafter(level, 0)}
 
 
 def _options(found: Infotext, sampler: str) -> dict[str, Any]:
@@ -517,7 +575,8 @@ def _second_solving(found: Infotext) -> dict[str, Any]:
     if not sampler:
         return {"schedule": solver("", schedule)[1] or None}
     named = _solving(found, sampler, schedule or found.parameters.get("Schedule type", ""))
-    return {key: value for key, value in named.items() if key != "first_noise"}  # it begins with a picture
+    # It begins with a picture, and spaces its levels as the first pass does.
+    return {key: value for key, value in named.items() if key not in ("first_noise", "schedule_options")}
 
 
 def solver(sampler: str, schedule: str) -> tuple[str, str]:

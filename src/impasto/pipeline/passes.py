@@ -15,7 +15,7 @@ from impasto.diffusion.samplers import SAMPLERS
 from impasto.diffusion.schedules import SIGMAS, NoiseSchedule, without_penultimate
 from impasto.errors import InvalidRecipe, NotFound
 from impasto.prompts.grammar import Run
-from impasto.recipe import AdapterUse, Counting, Recipe, SamplerOptions
+from impasto.recipe import AdapterUse, Counting, Recipe, SamplerOptions, ScheduleOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,9 @@ def passes(recipe: Recipe, schedule: NoiseSchedule, second: NoiseSchedule, facto
 
 
 def _first(recipe: Recipe, schedule: NoiseSchedule, factor: int) -> Pass:
-    levels = _levels(recipe.schedule, schedule, recipe.discard_penultimate)
+    spacing = recipe.schedule_options.given() if recipe.schedule_options else {}
+    _check_spacing(recipe.schedule, spacing)
+    levels = _levels(recipe.schedule, schedule, recipe.discard_penultimate, spacing)
     sampler, options = _solver(recipe.sampler, recipe.sampler_options)
     whole, run = recipe.steps, None
     if recipe.start:
@@ -99,7 +101,8 @@ def _second(recipe: Recipe, schedule: NoiseSchedule, factor: int, first: Pass) -
     hires = recipe.hires
     assert hires is not None
     own = hires if hires.sampler else recipe
-    levels = _levels(hires.schedule or recipe.schedule, schedule, own.discard_penultimate)
+    spacing = recipe.schedule_options.given() if recipe.schedule_options else {}
+    levels = _levels(hires.schedule or recipe.schedule, schedule, own.discard_penultimate, spacing)
     sampler, options = _solver(hires.sampler or recipe.sampler, own.sampler_options)
     steps = hires.steps or recipe.steps
     whole, made = counted(steps, hires.strength, "exact")
@@ -117,10 +120,26 @@ def _counted(recipe: Recipe, steps: int, sigmas: Tensor) -> int:
     return steps if recipe.prompt_rules == "a1111" else len(sigmas) - 1
 
 
-def _levels(name: str, schedule: NoiseSchedule, discard: bool) -> Callable[[int], Tensor]:
+def _levels(name: str, schedule: NoiseSchedule, discard: bool, spacing: Mapping[str, float]) -> Callable[[int], Tensor]:
     if name not in SIGMAS:
         raise NotFound.among("schedule", name, SIGMAS)
-    return partial(without_penultimate(SIGMAS[name]) if discard else SIGMAS[name], schedule)
+    own = {key: value for key, value in spacing.items() if key in spacing_of(name)}
+    sigmas = partial(SIGMAS[name], **own)
+    return partial(without_penultimate(sigmas) if discard else sigmas, schedule)
+
+
+def spacing_of(schedule: str) -> list[str]:
+    """Return which `ScheduleOptions` a schedule has."""
+    known = inspect.signature(SIGMAS[schedule]).parameters if schedule in SIGMAS else {}
+    return [key for key in ScheduleOptions.model_fields if key in known]
+
+
+def _check_spacing(schedule: str, spacing: Mapping[str, float]) -> None:
+    if unknown := [f"{key}={value:g}" for key, value in spacing.items() if key not in spacing_of(schedule)]:
+        choices = [name for name in SIGMAS if set(spacing) <= set(spacing_of(name))]
+        raise InvalidRecipe(
+            f"The schedule {schedule} does not have the options {', '.join(unknown)}. These have: {', '.join(choices)}."
+        )
 
 
 def _solver(name: str, options: SamplerOptions | None) -> tuple[str, dict[str, Any]]:

@@ -31,6 +31,7 @@ from impasto.recipe import (
     Recipe,
     Rules,
     SamplerOptions,
+    ScheduleOptions,
     Strength,
     Upscaler,
     Variation,
@@ -53,8 +54,8 @@ Priority = Annotated[int, Field(ge=PRIORITIES[0], le=PRIORITIES[1])]
 SETTINGS = (
     *("negative_prompt", "sampler", "schedule", "steps", "guidance", "width", "height", "tool"),
     *("extension", "variation", "seamless", "vae_tile", "noise", "prompt_rules", "emphasis", "clip_skip"),
-    *("sampler_options", "discard_penultimate", "first_noise", "guidance_rescale", "guidance_interval"),
-    *("noise_delta", "zero_snr", "soft_binding"),
+    *("sampler_options", "schedule_options", "discard_penultimate", "first_noise", "guidance_rescale"),
+    *("guidance_interval", "noise_delta", "zero_snr", "soft_binding"),
 )
 """Fields of a request that go into `Model.recipe` as they are."""
 
@@ -172,6 +173,7 @@ class GenerateRequest(Frozen):
         emphasis: what a weight in a prompt does.
         clip_skip: how many of the text encoder's last layers to leave out, plus 1.
         sampler_options: how the sampler is to work, where not as usual.
+        schedule_options: how the schedule is to space its levels, where not as usual.
         discard_penultimate: whether to leave out the schedule's last level above 0.
         first_noise: how strong it is.
         guidance_rescale: how far guidance keeps the spread of the prompt's own prediction.
@@ -207,6 +209,7 @@ class GenerateRequest(Frozen):
     emphasis: Emphasis | None = None
     clip_skip: Annotated[int, Field(ge=1, le=100)] | None = None
     sampler_options: SamplerOptions | None = None
+    schedule_options: ScheduleOptions | None = None
     discard_penultimate: bool | None = None
     first_noise: Literal["sigma", "unit"] | None = None
     guidance_rescale: Annotated[float, Field(ge=0, le=1)] | None = None

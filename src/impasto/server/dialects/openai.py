@@ -44,11 +44,12 @@ OWN = frozenset(
         "negative_prompt", "seed", "sampler", "schedule", "steps", "guidance", "adapters", "hires", "variation",
         "seamless", "vae_tile", "noise", "clip_skip", "priority", "tool", "sampler_options", "discard_penultimate",
         "first_noise", "noise_delta", "prompt_rules", "emphasis", "guidance_rescale", "guidance_interval", "zero_snr",
+        "schedule_options",
     }
 )  # fmt: skip
 """Fields of our own requests that may be sent beside those of the API."""
 
-STRUCTURED = ("adapters", "hires", "variation", "sampler_options", "guidance_interval")
+STRUCTURED = ("adapters", "hires", "variation", "sampler_options", "schedule_options", "guidance_interval")
 """Those of them that are not one value, and that a form carries as JSON."""
 
 OF_EDITS = ("strength", "mask_blur", "mask_content", "mask_area", "mask_padding")
