@@ -75,7 +75,7 @@ COMMANDS = {
     ),
     "release": Command(
         "impasto.cli.release:app",
-        "Give a model away: weights, card, terms, credits, bill of materials, signed.",
+        "Give a model, adapter or embedding away: weights, card, terms, credits, bill of materials, signed.",
     ),
     "serve": Command(
         "impasto.cli.serve:serve",

@@ -15,7 +15,10 @@ from impasto.errors import InvalidInput, NotFound, printable
 if TYPE_CHECKING:
     from impasto.release.subject import Subject
 
-app = App(name="release", help="Give a model away: weights, card, terms, credits, bill of materials, signed.")
+app = App(
+    name="release",
+    help="Give a model, adapter or embedding away: weights, card, terms, credits, bill of materials, signed.",
+)
 
 
 @app.default
@@ -35,13 +38,13 @@ def make(
     contact: str | None = None,
     day: date | None = None,
 ) -> None:
-    """Write a release of a model: weights, card, terms, credits, bill of materials, signed with your identity.
+    """Write a release of a model, adapter or embedding: weights, card, terms, credits, bill, signed with your identity.
 
     It is refused when the licences of what the model was made from forbid it, and when they leave open what you do not
     answer.
 
     Args:
-        model: folder, file or name of the finished model.
+        model: folder, file or name of the finished model, or the file or folder of an adapter or embedding.
         output: folder for the release.
         author: whom the release is by.
         licence: SPDX expression to release it under; by itself what its receipt says.

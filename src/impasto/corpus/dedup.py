@@ -41,7 +41,7 @@ class Fingerprint:
 
 def fingerprint(rgba: Pillow.Image) -> Fingerprint:
     """Return the fingerprint of an RGBA image."""
-    if rgba.getextrema()[3] == (255, 255):
+    if rgba.getchannel("A").getextrema() == (255, 255):
         return _of_opaque(rgba)
     white = Pillow.new("RGBA", rgba.size, "white")
     white.alpha_composite(rgba)

@@ -12,7 +12,11 @@ from impasto import __version__
 from impasto.release.licences import OBLIGATIONS
 from impasto.release.subject import Result, Subject, licences
 
-LONGEST = 1000
+FAMILIES = {
+    "model": "latent diffusion",
+    "adapter": "low-rank adapter of latent diffusion",
+    "embedding": "word vectors of latent diffusion",
+}
 
 
 def bom(subject: Subject, files: dict[str, str]) -> dict[str, Any]:
@@ -20,7 +24,7 @@ def bom(subject: Subject, files: dict[str, str]) -> dict[str, Any]:
 
     Its serial number follows from the model and the day, so that the same release has the same.
     """
-    told = uuid.uuid5(uuid.NAMESPACE_URL, f"{subject.checkpoint.digest} {subject.choices.day}")
+    told = uuid.uuid5(uuid.NAMESPACE_URL, f"{subject.finished.identity} {subject.choices.day}")
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -42,14 +46,14 @@ def _model(subject: Subject) -> dict[str, Any]:
         "type": "machine-learning-model",
         "bom-ref": "model",
         "name": subject.name,
-        "version": subject.checkpoint.digest,
+        "version": subject.finished.identity,
         "authors": [{"name": subject.choices.author}],
         "licenses": [{"license": {"name": subject.licence}}],
         "pedigree": {"ancestors": [_ancestor(subject, number) for number in range(len(_parents(subject)))]},
         "modelCard": {
             "modelParameters": {
                 "task": "text-to-image",
-                "architectureFamily": "latent diffusion",
+                "architectureFamily": FAMILIES[subject.kind],
                 "datasets": [{"ref": one["bom-ref"]} for one in _data(subject)],
                 "inputs": [{"format": "text"}],
                 "outputs": [{"format": "image"}],

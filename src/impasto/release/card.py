@@ -31,14 +31,31 @@ def card(subject: Subject) -> str:
 def metadata(subject: Subject) -> dict[str, Any]:
     """Return what the hub reads."""
     base = {"base_model": subject.base} if subject.base else {}
-    spec = subject.checkpoint.spec
+    relation = {"base_model_relation": "adapter"} if subject.base and subject.kind != "model" else {}
+    word = {"instance_prompt": trigger} if (trigger := called_by(subject)) else {}
     return {
         **_licence(subject.licence),
         **base,
+        **relation,
+        **word,
         "library_name": "impasto",
         "pipeline_tag": "text-to-image",
-        "tags": ["text-to-image", "impasto", "diffusers", "safetensors", f"{spec.resolution}px"],
+        "tags": ["text-to-image", "impasto", "diffusers", "safetensors", *_tags(subject)],
     }
+
+
+def _tags(subject: Subject) -> list[str]:
+    if subject.finished.checkpoint:
+        return [f"{subject.finished.checkpoint.spec.resolution}px"]
+    return ["lora"] if subject.kind == "adapter" else ["textual_inversion"]
+
+
+def called_by(subject: Subject) -> str | None:
+    """Return the words by which a prompt calls what an adapter or embedding was taught."""
+    made = subject.finished.made
+    if made is None:
+        return None
+    return subject.name if subject.kind == "embedding" else made.metadata.get("modelspec.trigger_phrase")
 
 
 def _licence(licence: str) -> dict[str, str]:
@@ -50,17 +67,10 @@ def _licence(licence: str) -> dict[str, str]:
 
 
 def _body(subject: Subject) -> Iterator[str]:
-    receipt, about = subject.receipt, subject.checkpoint.about
+    receipt = subject.receipt
     yield f"# {one_line(subject.name)}\n"
-    yield f"A text-to-image model, released {subject.choices.day} by {one_line(subject.choices.author)}.\n"
-    yield f"Its identity is `{subject.checkpoint.digest}`: the digest of its networks, tokenizer and tensors.\n"
-    yield "    impasto release verify .            what holds, what was changed"
-    yield '    impasto generate "..." --model .    a picture\n'
-    settings = about.settings
-    yield (
-        f"It makes pictures of {subject.checkpoint.spec.resolution} pixels a side, by itself in {settings.steps} steps "
-        f"of {settings.sampler} ({settings.schedule}) with guidance {settings.guidance:g}.\n"
-    )
+    yield f"{WHAT[subject.kind]}, released {subject.choices.day} by {one_line(subject.choices.author)}.\n"
+    yield from _use(subject)
     yield "## What it was made from\n"
     yield from (f"- {one_line(part.name)} ({part.role}): {one_line(part.licence)}" for part in subject.parts)
     if not subject.parts:
@@ -77,6 +87,39 @@ def _body(subject: Subject) -> Iterator[str]:
     yield from _figures(subject)
     yield "## What is not known\n"
     yield from _unknown(subject)
+
+
+def _use(subject: Subject) -> Iterator[str]:
+    identity, checkpoint = subject.finished.identity, subject.finished.checkpoint
+    check = "    impasto release verify .            what holds, what was changed"
+    if checkpoint is None:
+        yield f"Its identity is `{identity}`: the digest of its tensors.\n"
+        base, word = one_line(" ".join(subject.base) or "MODEL"), one_line(called_by(subject) or "...")
+        yield check
+        option = "adapter" if subject.kind == "adapter" else "embedding"
+        yield f'    impasto generate "{word}" --model {base} --{option} {file_name(subject)}\n'
+        return
+    yield f"Its identity is `{identity}`: the digest of its networks, tokenizer and tensors.\n"
+    yield check
+    yield '    impasto generate "..." --model .    a picture\n'
+    settings = checkpoint.about.settings
+    yield (
+        f"It makes pictures of {checkpoint.spec.resolution} pixels a side, by itself in {settings.steps} steps "
+        f"of {settings.sampler} ({settings.schedule}) with guidance {settings.guidance:g}.\n"
+    )
+
+
+def file_name(subject: Subject) -> str:
+    """Return the name of the file that an adapter or embedding is released in."""
+    plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in subject.name).strip(".")
+    return f"{plain or subject.kind}.safetensors"
+
+
+WHAT = {
+    "model": "A text-to-image model",
+    "adapter": "An adapter (LoRA) for a text-to-image model",
+    "embedding": "An embedding (textual inversion) for a text-to-image model",
+}
 
 
 def one_line(text: str) -> str:

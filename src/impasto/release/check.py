@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from impasto.corpus.attribution import by_maker
 from impasto.errors import CredentialError, ImpastoError
 from impasto.receipt import Receipt
 from impasto.release import signature
 from impasto.release.card import figures
-from impasto.release.kit import RELEASE
+from impasto.release.kit import RELEASE, ROWS
 from impasto.release.licences import OBLIGATIONS, Part, judge
-from impasto.release.subject import Result, essence
-from impasto.rights import artefacts
+from impasto.release.subject import Result, essence, read_rows, rows_root
+from impasto.rights import artefacts, credit
 from impasto.rights.report import Finding, Report, stranger
 from impasto.schema import file_digest, read_json
 from impasto.weights import files
-from impasto.weights.detect import open_model
 from impasto.weights.layouts import diffusers
 
 MOST_SHOWN = 10
@@ -110,11 +111,18 @@ def _fitting(folder: Path) -> Iterator[Finding]:
     receipt = Receipt.parse(read_json(path), str(path)) if path.is_file() else None
     if essence(receipt) != said["receipt"]:
         yield Finding("receipt", "changed", f"The receipt is not the one that {RELEASE} names.")
-    if (there := open_model(folder).digest) != said["identity"]:
-        yield Finding("model", "changed", f"The model is {there}; {RELEASE} names {said['identity']}.")
+    found = artefacts.read(_place(folder, said))
+    if found.digest != said["identity"] or found.kind != said.get("kind", "model"):
+        yield Finding("model", "changed", f"It is {found.digest}; {RELEASE} names {said['identity']}.")
+    if essence(found.receipt) != essence(receipt):
+        yield Finding("receipt", "changed", f"The receipt in {found.path.name} is another than the one beside it.")
     yield _licence(said)
-    for name in diffusers.COMPONENTS:
-        yield from _header(folder / name / diffusers.COMPONENTS[name].weights)
+    if found.kind == "model":
+        for name in diffusers.COMPONENTS:
+            yield from _header(folder / name / diffusers.COMPONENTS[name].weights)
+    else:
+        yield from _header(found.path)
+        yield from _credits(folder, receipt)
     card = (folder / "README.md").read_text(encoding="utf-8")
     for name, wanted in said["results"].items():
         place = folder / "benchmarks" / Path(name).name
@@ -123,6 +131,29 @@ def _fitting(folder: Path) -> Iterator[Finding]:
             yield Finding("figures", "changed", f"The card's figures are not those of benchmarks/{name}.")
         else:
             yield Finding("figures", "holds", f"The card's {len(lines)} figures are those of benchmarks/{name}.")
+
+
+def _place(folder: Path, said: dict[str, Any]) -> Path:
+    """Return where the model, adapter or embedding of a release is."""
+    name = said.get("file")
+    return folder / Path(str(name)).name if name else folder
+
+
+def _credits(folder: Path, receipt: Receipt | None) -> Iterator[Finding]:
+    """Look at whether ATTRIBUTION and rows are about what an adapter learned from."""
+    learned = {use.selection for use in receipt.corpora} if receipt else set()
+    text = (folder / artefacts.CREDIT).read_text(encoding="utf-8")
+    if (named := credit.roots(text)) and not named <= learned:
+        yield Finding("credits", "changed", f"{artefacts.CREDIT} is not about the rows that it learned from.")
+    elif named:
+        yield Finding("credits", "holds", f"{artefacts.CREDIT} is about rows that it learned from.")
+    if (folder / ROWS).is_file():
+        rows = read_rows(folder / ROWS)
+        lines = [one.line() for one in by_maker(rows)]
+        if rows_root(rows) not in learned or any(line not in text for line in lines):
+            yield Finding("corpus", "changed", f"{ROWS} or {artefacts.CREDIT} is not of what it learned from.")
+        else:
+            yield Finding("corpus", "holds", f"All {len(rows):,} rows are what it was taught, and their makers named.")
 
 
 def _licence(said: dict[str, object]) -> Finding:
@@ -147,7 +178,8 @@ def _header(path: Path) -> Iterator[Finding]:
 
 def _model(folder: Path, expected: str | None, corpus: Path | None) -> Report:
     try:
-        return artefacts.verify(folder, corpus, expected or read_json(folder / RELEASE).get("identity"))
+        said = read_json(folder / RELEASE)
+        return artefacts.verify(_place(folder, said), corpus, expected or said.get("identity"))
     except ImpastoError as error:
         return Report("a model", (Finding("model", "changed", f"The model cannot be read: {error}"),))
 

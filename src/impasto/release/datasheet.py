@@ -35,12 +35,13 @@ def _datasheet(subject: Subject) -> Iterator[str]:
     uses = subject.receipt.corpora if subject.receipt else ()
     selected = {use.selection: use for use in uses}.values()
     yield from (f"- {use.rows:,} rows of the corpus with Merkle root `{use.root}`" for use in selected)
-    if not subject.corpus:
+    rows, manifest = subject.rows, subject.corpus.manifest if subject.corpus else None
+    if not rows:
         yield f"\n{UNDECLARED}"
         return
-    manifest, rows = subject.corpus.manifest, subject.rows
     yield "\n## Composition\n"
-    yield f"{len(rows):,} training rows of {one_line(manifest.name)}; {manifest.refused:,} works were left out."
+    named = f" of {one_line(manifest.name)}; {manifest.refused:,} works were left out" if manifest else ""
+    yield f"{len(rows):,} training rows{named}."
     yield from _table("Licence", shares(subject), len(rows))
     yield from _table("By what right", [(BASES[basis], n) for basis, n in bases(rows)], len(rows))
     yield from _table("Collection", _most(row.source.collection for row in rows), len(rows))
@@ -50,7 +51,10 @@ def _datasheet(subject: Subject) -> Iterator[str]:
     yield "## Reservations that were looked for\n"
     yield from _signals(rows)
     yield "\n## Leaving out and taking out\n"
-    yield f"What admitted a row is policy.toml (digest `{manifest.policy}`); why others were left out is in the corpus."
+    if manifest:
+        yield f"What admitted a row is policy.toml (`{manifest.policy}`); why others were left out is in the corpus."
+    else:
+        yield "The rows are in rows.jsonl; what its maker stated of them stands in each."
     yield f"Write to: {one_line(subject.choices.contact or 'nobody is named')}."
 
 
@@ -86,7 +90,7 @@ def _eu(subject: Subject) -> Iterator[str]:
     rows, choices = subject.rows, subject.choices
     yield "## 1. General information\n"
     yield f"- Provider: {one_line(choices.author)}; contact: {one_line(choices.contact or 'not given')}"
-    yield f"- Model: {one_line(subject.name)}, `{subject.checkpoint.digest}`, placed on the market {choices.day}"
+    yield f"- Model: {one_line(subject.name)}, `{subject.finished.identity}`, placed on the market {choices.day}"
     yield f"- Made from other models: {one_line(', '.join(subject.base) or 'no')}"
     yield f"- Modalities: images and text (captions); {size_band(len(rows)) if rows else UNDECLARED}"
     latest = max((row.source.retrieved_at for row in rows if row.source.retrieved_at), default=None)

@@ -6,7 +6,8 @@
     receipt.json          what it was made from         benchmarks/              the figures' files, as written
     release.json          the above in short, by digest model.sig, signer.pem    the signature, and by whom
 
-Beside them the model, as a diffusers folder in safetensors with ModelSpec 1.0.1.
+Beside them the model, as a diffusers folder in safetensors with ModelSpec 1.0.1; an adapter or embedding as one file,
+with the rows that it was taught (`rows.jsonl`).
 """
 
 from __future__ import annotations
@@ -16,27 +17,31 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 from impasto import __version__
+from impasto.adapters.embeddings import write_embedding
+from impasto.adapters.lora import Adapter, write_adapter
 from impasto.corpus.attribution import attribution
-from impasto.corpus.store import MANIFEST
+from impasto.corpus.store import MANIFEST, canonical_order
 from impasto.errors import InvalidInput
 from impasto.files import write_bytes, write_text
 from impasto.release import bom, card, croissant, datasheet, signature
 from impasto.release.licences import CHANGES, TERMS, USE, alternatives
-from impasto.release.subject import Subject, essence
-from impasto.rights import receipts
+from impasto.release.subject import Subject, essence, rows_root
+from impasto.rights import artefacts, receipts
 from impasto.rights.artefacts import CREDIT
 from impasto.rights.identity import Identity
 from impasto.schema import file_digest
 from impasto.weights import files
+from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.layouts import diffusers, ldm
 from impasto.weights.load import build, save_folder
 
-RELEASE = "release.json"
+RELEASE, ROWS = "release.json", "rows.jsonl"
 CORPUS_FILES = (MANIFEST, "plan.toml", "policy.toml", "rows.parquet", "refused.parquet")
 LARGE = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.parquet filter=lfs diff=lfs merge=lfs -text\n"
 RESTRICTIONS = re.compile(r"^\s*attachment a\b", re.IGNORECASE | re.MULTILINE)
@@ -105,8 +110,10 @@ def summary(subject: Subject, folder: Path) -> dict[str, Any]:
     results = sorted((folder / "benchmarks").glob("*.json"))
     return {
         "format": "impasto-release/1",
+        "kind": subject.kind,
+        **({"file": card.file_name(subject)} if subject.finished.made else {}),
         "name": subject.name,
-        "identity": subject.checkpoint.digest,
+        "identity": subject.finished.identity,
         "author": subject.choices.author,
         "day": str(subject.choices.day),
         "licence": subject.licence,
@@ -123,12 +130,36 @@ def summary(subject: Subject, folder: Path) -> dict[str, Any]:
 
 def _model(subject: Subject, folder: Path) -> None:
     """Write the weights and configurations, with ModelSpec in each file's header."""
-    networks, receipt = build(subject.checkpoint), subject.receipt
-    save_folder(folder, networks, subject.checkpoint.about, receipt=receipt, notices=_receipts_of_parts(subject))
+    checkpoint, receipt = subject.finished.checkpoint, subject.receipt
+    if checkpoint is None:
+        _adapter(subject, folder)
+        return
+    networks = build(checkpoint)
+    save_folder(folder, networks, checkpoint.about, receipt=receipt, notices=_receipts_of_parts(subject))
     for name, layout in diffusers.COMPONENTS.items():
         path = folder / name / layout.weights
         tensors = files.load(path)
-        files.save(path, tensors, {**_model_spec(subject, name), **_hashed(tensors)})
+        files.save(path, tensors, {**_model_spec(subject, checkpoint, name), **_hashed(tensors)})
+
+
+def _adapter(subject: Subject, folder: Path) -> None:
+    """Write an adapter or embedding as one file that other programs read, with its receipt and rows."""
+    made, path = subject.finished.made, folder / card.file_name(subject)
+    assert made is not None
+    folder.mkdir(parents=True)
+    said = {**made.metadata, "modelspec.title": subject.name, **_by_whom(subject)}
+    if isinstance(made, Adapter):
+        write_adapter(replace(made, metadata=said), path)
+    else:
+        write_embedding(replace(made, metadata=said), path)
+    tensors = files.load(path)
+    files.save(path, tensors, {**tensors.metadata, **_hashed(tensors)})
+    if (there := artefacts.read(path).digest) != subject.finished.identity:
+        raise InvalidInput(f"{subject.path} cannot be written as one file: that would be {there}.")
+    if subject.receipt:
+        write_bytes(folder / diffusers.RECEIPT, subject.receipt.canonical() + b"\n")
+    if subject.rows and not subject.corpus:
+        write_bytes(folder / ROWS, b"".join(row.leaf() + b"\n" for row in canonical_order(subject.rows)))
 
 
 def _receipts_of_parts(subject: Subject) -> dict[str, str]:
@@ -136,8 +167,16 @@ def _receipts_of_parts(subject: Subject) -> dict[str, str]:
     return {f"{name}/{diffusers.RECEIPT}": part.canonical().decode() + "\n" for name, part in found if part}
 
 
-def _model_spec(subject: Subject, component: str) -> dict[str, str]:
-    spec = subject.checkpoint.spec
+def _by_whom(subject: Subject) -> dict[str, str]:
+    return {
+        "modelspec.author": subject.choices.author,
+        "modelspec.date": str(subject.choices.day),
+        "modelspec.license": subject.licence,
+    }
+
+
+def _model_spec(subject: Subject, checkpoint: Checkpoint, component: str) -> dict[str, str]:
+    spec = checkpoint.spec
     return {
         "format": "pt",
         "modelspec.sai_model_spec": "1.0.1",
@@ -145,9 +184,7 @@ def _model_spec(subject: Subject, component: str) -> dict[str, str]:
         "modelspec.implementation": "https://github.com/huggingface/diffusers",
         "modelspec.title": f"{subject.name}, {component.replace('_', ' ')}",
         "modelspec.resolution": f"{spec.resolution}x{spec.resolution}",
-        "modelspec.author": subject.choices.author,
-        "modelspec.date": str(subject.choices.day),
-        "modelspec.license": subject.licence,
+        **_by_whom(subject),
     }
 
 
@@ -181,17 +218,17 @@ def _texts(subject: Subject) -> dict[str, str]:
 
 def credit(subject: Subject) -> str:
     """Return the text of ATTRIBUTION: the makers of what it learned from, and what else it was made from."""
-    makers = subject.checkpoint.notices.get(CREDIT)
-    if makers is None and subject.corpus:
-        train = subject.corpus.subset(lambda row: row.split == "train")
-        makers = attribution(subject.corpus.manifest.name, train.root, train.rows)
+    makers = subject.finished.notices.get(CREDIT)
+    if makers is None and subject.rows:
+        name = subject.corpus.manifest.name if subject.corpus else "that it was taught"
+        makers = attribution(name, rows_root(subject.rows), subject.rows)
     others = [part for part in subject.parts if part.role != "corpus"]
     lines = [f"Made from {card.one_line(part.name)} ({part.role}), licence {part.licence}" for part in others]
     return "\n".join([makers or "What it learned from is undeclared.\n", *lines]).rstrip("\n") + "\n"
 
 
 def _notice(subject: Subject) -> str:
-    kept = subject.checkpoint.notices.get("NOTICE", "")
+    kept = subject.finished.notices.get("NOTICE", "")
     words = f"{subject.name}, released by {subject.choices.author} on {subject.choices.day} under {subject.licence}."
     changed = "It was made from other works and models, and differs from them: receipt.json says how.\n"
     return f"{words}\n" + (changed if CHANGES in subject.judgement.obligations else "") + (f"\n{kept}" if kept else "")
@@ -219,7 +256,7 @@ def _found_text(subject: Subject) -> str:
     if subject.choices.licence_text:
         return _read(subject.choices.licence_text)
     own = subject.receipt.licence if subject.receipt else None
-    if (text := subject.checkpoint.notices.get("LICENSE")) and own == subject.licence:
+    if (text := subject.finished.notices.get("LICENSE")) and own == subject.licence:
         return text
     if subject.licence == "Apache-2.0" and (text := _packaged()):
         return text

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from impasto.adapters.embeddings import Embedding, read_embedding
+from impasto.adapters.lora import Adapter, read_adapter
+from impasto.corpus import merkle
 from impasto.corpus.record import Row
-from impasto.corpus.store import MANIFEST, Corpus
+from impasto.corpus.store import MANIFEST, Corpus, canonical_order
 from impasto.errors import InvalidInput
 from impasto.receipt import Receipt
 from impasto.release.licences import Judgement, Part, judge
-from impasto.rights import credit, receipts
+from impasto.rights import artefacts, credit, receipts
 from impasto.rights.artefacts import CREDIT
 from impasto.rights.lineage import Known
 from impasto.schema import digest, read_json
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.detect import open_model
+
+Kind = Literal["model", "adapter", "embedding"]
 
 FREE_BY_RIGHT = {"public-domain": "CC-PDM-1.0"}
 """Consent basis -> licence, for rows whose source names none."""
@@ -73,12 +79,35 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
+class Finished:
+    """A model, adapter or embedding, opened, whose receipt holds.
+
+    Attributes:
+        kind: which of them it is.
+        name: what people call it.
+        identity: its digest.
+        receipt: what it was made from.
+        notices: texts that lie with it, by name.
+        checkpoint: of a model.
+        made: an adapter or embedding.
+    """
+
+    kind: Kind
+    name: str
+    identity: str
+    receipt: Receipt | None
+    notices: Mapping[str, str]
+    checkpoint: Checkpoint | None = None
+    made: Adapter | Embedding | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """A model that is to be released.
+    """A model, adapter or embedding that is to be released.
 
     Attributes:
         path: its folder or file.
-        checkpoint: it, opened; its receipt holds.
+        finished: it, opened.
         rows: what it learned from, training rows only; empty where they are not here.
         corpus: the corpus, where it is here.
         parts: everything that it was made from, with licences.
@@ -89,7 +118,7 @@ class Subject:
     """
 
     path: Path
-    checkpoint: Checkpoint
+    finished: Finished
     rows: tuple[Row, ...]
     corpus: Corpus | None
     parts: tuple[Part, ...]
@@ -101,12 +130,17 @@ class Subject:
     @property
     def name(self) -> str:
         """What people call it."""
-        return self.checkpoint.about.name
+        return self.finished.name
+
+    @property
+    def kind(self) -> Kind:
+        """What it is."""
+        return self.finished.kind
 
     @property
     def receipt(self) -> Receipt | None:
         """What it was made from."""
-        return self.checkpoint.receipt
+        return self.finished.receipt
 
     @property
     def base(self) -> list[str]:
@@ -114,28 +148,84 @@ class Subject:
         return [part.name for part in self.parts if part.role in ("base", "adapter") and part.name != self.name]
 
 
-def gather(path: Path, choices: Choices) -> Subject:
-    """Return the model at `path`, judged.
+def opened(path: Path) -> Finished:
+    """Return what is at `path`.
 
     Raises:
-        NotFound, WeightsError: there is no model, or it is damaged.
+        NotFound, WeightsError: there is nothing that can be released, or it is damaged.
+        ReceiptMismatch: it is not what its receipt says.
+    """
+    found = artefacts.read(path)
+    if found.kind == "model":
+        checkpoint = open_model(path)
+        receipts.check(checkpoint, path)
+        about = (checkpoint.about.name, checkpoint.digest, checkpoint.receipt)
+        return Finished("model", *about, checkpoint.notices, checkpoint=checkpoint)
+    made: Adapter | Embedding = read_adapter(path) if found.kind == "adapter" else read_embedding(path)
+    kind: Kind = "adapter" if isinstance(made, Adapter) else "embedding"
+    return Finished(kind, found.name, found.digest, found.receipt, _beside(path, found.receipt), made=made)
+
+
+def _beside(path: Path, receipt: Receipt | None) -> dict[str, str]:
+    """Return the ATTRIBUTION that a training leaves beside an adapter, where it is about what that learned from."""
+    place = (path if path.is_dir() else path.parent) / CREDIT
+    text = place.read_text(encoding="utf-8", errors="replace") if place.is_file() else ""
+    return {CREDIT: text} if receipt and credit.roots(text) == {use.selection for use in receipt.corpora} else {}
+
+
+def _rows_beside(path: Path, receipt: Receipt | None) -> tuple[Row, ...]:
+    """Return the rows that a training leaves beside an adapter, where they come to a root that its receipt names."""
+    place = path.with_name(f"{path.stem}.rows.jsonl")
+    if receipt is None or path.is_dir() or not place.is_file():
+        return ()
+    try:
+        rows = read_rows(place)
+    except InvalidInput:
+        return ()
+    return rows if rows_root(rows) in {use.selection for use in receipt.corpora} else ()
+
+
+def read_rows(path: Path) -> tuple[Row, ...]:
+    """Return the rows in the file at `path`, one canonical JSON a line.
+
+    Raises:
+        InvalidInput: something else is in it.
+    """
+    try:
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    except ValueError as error:
+        raise InvalidInput(f"{path} is not JSON, line by line: {error}") from error
+    return tuple(Row.parse(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1))
+
+
+def rows_root(rows: Iterable[Row]) -> str:
+    """Return the Merkle root over `rows`."""
+    return merkle.root([merkle.leaf_hash(row.leaf()) for row in canonical_order(rows)])
+
+
+def gather(path: Path, choices: Choices) -> Subject:
+    """Return the model, adapter or embedding at `path`, judged.
+
+    Raises:
+        NotFound, WeightsError: there is nothing that can be released, or it is damaged.
         ReceiptMismatch: it is not what its receipt says.
         InvalidInput: its licences forbid the release, or ask what nobody answered; its figures are of another model.
     """
-    checkpoint = open_model(path)
-    receipts.check(checkpoint, path)
-    corpus = _corpus(checkpoint, choices.corpus or path / receipts.CORPUS)
+    finished = opened(path)
+    corpus = _corpus(finished.receipt, choices.corpus or path / receipts.CORPUS)
     rows = tuple(row for row in corpus.rows if row.split == "train") if corpus else ()
-    parts = tuple(_parts(checkpoint, path, corpus, rows, choices.stated))
-    if unused := sorted(choices.stated.keys() - {part.name for part in parts}):
+    rows = rows or (_rows_beside(path, finished.receipt) if finished.made else ())
+    parts = tuple(_parts(finished, path, corpus, rows, choices.stated))
+    known = {name for part in parts for name in (part.name, part.name.partition(": ")[0])}
+    if unused := sorted(choices.stated.keys() - known):
         raise InvalidInput(f"--part names {', '.join(unused)}; it was made from {', '.join(p.name for p in parts)}.")
-    licence = choices.licence or (checkpoint.receipt and checkpoint.receipt.licence)
+    licence = choices.licence or (finished.receipt and finished.receipt.licence)
     if not licence:
         raise InvalidInput("Under which licence is it to be released? Its receipt does not say: give --licence.")
     judgement = judge(parts, licence)
     _refuse(judgement, licence, choices.answer)
-    results = tuple(_result(place, checkpoint.digest) for place in choices.results)
-    return Subject(path, checkpoint, rows, corpus, parts, licence, judgement, choices, results)
+    results = tuple(_result(place, finished.identity) for place in choices.results)
+    return Subject(path, finished, rows, corpus, parts, licence, judgement, choices, results)
 
 
 def _refuse(judgement: Judgement, licence: str, answer: str | None) -> None:
@@ -150,11 +240,11 @@ def _refuse(judgement: Judgement, licence: str, answer: str | None) -> None:
         )
 
 
-def _corpus(checkpoint: Checkpoint, folder: Path) -> Corpus | None:
+def _corpus(receipt: Receipt | None, folder: Path) -> Corpus | None:
     if not (folder / MANIFEST).is_file():
         return None
     corpus = Corpus.open(folder)
-    learned = {use.root for use in checkpoint.receipt.corpora} if checkpoint.receipt else set()
+    learned = {use.root for use in receipt.corpora} if receipt else set()
     if corpus.root not in learned:
         raise InvalidInput(f"The corpus in {folder} has root {corpus.root}, which the model did not learn from.")
     if problems := corpus.verify():
@@ -163,19 +253,28 @@ def _corpus(checkpoint: Checkpoint, folder: Path) -> Corpus | None:
 
 
 def _parts(
-    checkpoint: Checkpoint, path: Path, corpus: Corpus | None, rows: tuple[Row, ...], stated: Mapping[str, str]
+    finished: Finished, path: Path, corpus: Corpus | None, rows: tuple[Row, ...], stated: Mapping[str, str]
 ) -> Iterator[Part]:
-    receipt = checkpoint.receipt
+    receipt = finished.receipt
     if receipt is None:
-        yield Part(checkpoint.about.name, "base", stated.get(checkpoint.about.name, "unknown"))
+        yield Part(finished.name, "base", stated.get(finished.name, "unknown"))
         return
     own = {receipt.components[name]: part for name, part in receipts.parts(receipt, path) if part}
     yield from _parents(receipt, own, stated)
-    here = corpus.root if corpus else None
-    if corpus:
-        yield from (Part(f"{corpus.manifest.name}: {count:,} works", "corpus", one) for one, count in licences(rows))
-    for root in sorted({use.root for one in (receipt, *own.values()) for use in one.corpora} - {here}):
-        yield from _unseen(root, receipt, checkpoint.notices.get(CREDIT, ""), stated)
+    seen = {corpus.root} if corpus else _learned(receipt, rows)
+    name = corpus.manifest.name if corpus else "what it was taught"
+    label = f"{name}: {{count:,}} works"
+    for one, count in licences(rows):
+        part = label.format(count=count)
+        yield Part(part, "corpus", stated.get(part, stated.get(name, one) if one.lower() == "unknown" else one))
+    for root in sorted({use.root for one in (receipt, *own.values()) for use in one.corpora} - seen):
+        yield from _unseen(root, receipt, finished.notices.get(CREDIT, ""), stated)
+
+
+def _learned(receipt: Receipt, rows: tuple[Row, ...]) -> set[str]:
+    """Return the roots of the corpora that `rows` are all that was learned from."""
+    selection = rows_root(rows) if rows else None
+    return {use.root for use in receipt.corpora if use.selection == selection}
 
 
 def _parents(receipt: Receipt, own: Mapping[str, Receipt], stated: Mapping[str, str]) -> Iterator[Part]:
