@@ -208,6 +208,7 @@ def test_options_that_go_nowhere(
 def test_adapters_details_and_a_preview(folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_adapter(adapter(tiny.networks(), modules=("attention",)), tmp_path / "shelf" / "ink.safetensors")
     options = ["--clip-skip", "2", "--emphasis", "no_norm", "--sampler", "DPM++ 2M SDE Heun", "--eta", "0.5"]
+    options += ["--schedule", "karras", "--rho", "5", "--sigma-max", "12"]
     words = ["a fox", "--model", folder, "--size", "16", "--preview", "forming.png", *options]
     (path,) = run(
         capsys, *words, "--adapter", "shelf/ink.safetensors=0.5", "--hires", "1.5x", "--hires-prompt", "an owl"
@@ -217,6 +218,8 @@ def test_adapters_details_and_a_preview(folder: str, tmp_path: Path, capsys: pyt
     assert (recipe.clip_skip, recipe.emphasis, recipe.sampler) == (2, "no_norm", "dpmpp_2m_sde")
     assert recipe.sampler_options is not None
     assert recipe.sampler_options.given() == {"eta": 0.5, "solver": "heun"}
+    assert recipe.schedule_options is not None
+    assert recipe.schedule_options.given() == {"rho": 5, "sigma_max": 12}
     assert recipe.hires is not None
     assert (recipe.hires.width, recipe.hires.prompt) == (24, "an owl")
     with Image.open("forming.png") as preview:
@@ -229,13 +232,15 @@ def test_an_infotext_is_followed_and_what_is_said_counts_more(
     folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = (
-        "Steps: 3, Sampler: DPM2, Schedule type: Automatic, CFG scale: 4, Seed: 5, Size: 16x16, Refiner: x, Version: v1"
+        "Steps: 3, Sampler: DPM2, Schedule type: Automatic, CFG scale: 4, Seed: 5, Size: 16x16, Refiner: x, "
+        "Model hash: fe4efff1e1, Model: sd-v1-4, Version: v1"
     )
     (tmp_path / "theirs.txt").write_text(f"a fox\nNegative prompt: dark\n{pairs}", encoding="utf-8")
     words = ["--from-infotext", "theirs.txt", "--model", folder]
     assert main(["generate", *words]) == 0
     told = capsys.readouterr()
     assert "Refiner is not followed here" in told.err
+    assert "another model: sd-v1-4 [fe4efff1e1] then, tiny [" in told.err
     recipe = png.read_recipe(Path(told.out.strip()))
     assert (recipe.prompt, recipe.negative_prompt, recipe.seed, recipe.steps) == ("a fox", "dark", 5, 3)
     assert (recipe.sampler, recipe.schedule, recipe.discard_penultimate) == ("dpm_2", "karras", True)

@@ -18,8 +18,12 @@ from PIL.PngImagePlugin import PngInfo
 from impasto.adapters.embeddings import Embedding, read_embedding
 from impasto.errors import ImpastoError, KeyMismatch, UnreadableWeights
 from impasto.pipeline.library import Library
+from impasto.pipeline.loading import library
 from impasto.weights import pictured
+from impasto.weights.description import describe
 from impasto.weights.detect import kind_at
+from impasto.weights.folders import Registered
+from tests.weights import tiny
 
 VECTORS = torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
 PICTURE = np.random.default_rng(1).integers(0, 256, (64, 48, 3), dtype=np.uint8)
@@ -140,3 +144,14 @@ def test_pictures_that_are_damaged_or_too_large(tmp_path: Path) -> None:
     Image.new("1", (8000, 8000)).save(tmp_path / "large.png")
     with pytest.raises(UnreadableWeights, match="8000x8000 pixels"):
         read_embedding(tmp_path / "large.png")
+
+
+def test_embeddings_in_a_folder_of_the_web_ui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPASTO_HOME", str(tmp_path / "home"))
+    web_ui = tmp_path / "web-ui"
+    for place in ("models/Stable-diffusion", "embeddings"):
+        (web_ui / place).mkdir(parents=True)
+    written(web_ui / "embeddings" / "whatever.png", said())
+    Registered().add(web_ui)
+    assert "probe" in library(tiny.networks().spec, (), ()).embeddings
+    assert describe(web_ui / "embeddings" / "whatever.png").what.startswith("a textual inversion in a picture")

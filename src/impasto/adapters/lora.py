@@ -309,10 +309,12 @@ def _named(adapter: Adapter, part: Part, layout: str, dtype: torch.dtype | None,
             result[name] = (_magnitude(tensor) if kind == "magnitude" else tensor).to(dtype or tensor.dtype)
     if homeless:
         made = _LOKR if adapter.kronecker else ""
-        raise InvalidInput(f"The layout {layout!r} has no place for these; choose kohya{made}: {', '.join(homeless)}.")
+        some = ", ".join(homeless[:SHOWN]) + (f", and {len(homeless) - SHOWN:,} more" if homeless[SHOWN:] else "")
+        raise InvalidInput(f"The layout {layout!r} has no place for these; choose kohya{made}: {some}.")
     return result
 
 
+SHOWN = 3  # tensors without a place that are named; the others are counted
 _LOKR = ", or make a LoRA of this LoKr first (impasto adapter resize --rank)"
 
 

@@ -83,6 +83,9 @@ class Detail:
         prompt_rules: how prompts are read where programs differ.
         eta: how much of the noise to renew at each step, for samplers that do.
         churn: how much noise to add before each step, for samplers that can.
+        rho: how close together the low noise levels of a schedule such as karras are; 7 is usual there.
+        sigma_min: the schedule's lowest noise level above 0.
+        sigma_max: the schedule's highest noise level.
         guidance_rescale: how far, 0 to 1, to undo the overexposure of strong guidance.
         noise: where noise comes from, to repeat a seed found elsewhere: "a1111-nv" is what A1111 draws on a GPU,
             "comfyui" what ComfyUI draws for a whole batch at once.
@@ -95,6 +98,9 @@ class Detail:
     prompt_rules: Literal["impasto", "a1111"] | None = None
     eta: float | None = None
     churn: float | None = None
+    rho: float | None = None
+    sigma_min: float | None = None
+    sigma_max: float | None = None
     guidance_rescale: float | None = None
     noise: Literal["image", "a1111-cpu", "a1111-nv", "comfyui"] | None = None
     noise_delta: int | None = None
@@ -104,7 +110,10 @@ class Detail:
         """Return them as choices of a recipe."""
         names = ("clip_skip", "emphasis", "prompt_rules", "guidance_rescale", "noise", "noise_delta", "zero_snr")
         options = {name: value for name, value in (("eta", self.eta), ("s_churn", self.churn)) if value is not None}
-        return {**{name: getattr(self, name) for name in names}, "sampler_options": options or None}
+        spacing = {name: getattr(self, name) for name in ("rho", "sigma_min", "sigma_max")}
+        spacing = {name: value for name, value in spacing.items() if value is not None}
+        rest = {"sampler_options": options or None, "schedule_options": spacing or None}
+        return {**{name: getattr(self, name) for name in names}, **rest}
 
 
 @Parameter(name="*")

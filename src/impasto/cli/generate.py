@@ -134,7 +134,10 @@ def generate(
         if commitment:
             print(keep(commitment, path))
     if found:
-        _warn(found, pictures[0], console)
+        with console.status("Comparing with what the text says ..."):
+            unlike = list(_unlike(found, pictures[0], loaded))
+        for line in unlike:
+            console.print(Text(f"Warning: {line}", "yellow"), soft_wrap=True)
     if count > 1:
         sheet = _save_sheet(pictures, names.sheet(), told=saving.metadata == "full")
         if answers.credentials:
@@ -157,14 +160,15 @@ def _from_text(found: Infotext, look: Look, images: Sequence[Image]) -> dict[str
     return {key: value for key, value in chosen(found, images).items() if key not in about}
 
 
-def _warn(found: Infotext, picture: Picture, console: Console) -> None:
-    """Say what of an infotext was not followed."""
+def _unlike(found: Infotext, picture: Picture, model: Model) -> Iterator[str]:
+    """Yield what of an infotext was not followed, and what was used in the place of what it names."""
     from impasto.pictures.infotext import beyond
-    from impasto.pipeline.reproduction import other_files
+    from impasto.pipeline.reproduction import other_files, other_model
 
-    unmet = [f"the text's {key} is not followed here" for key in beyond(found)]
-    for line in (*unmet, *other_files(found, picture)):
-        console.print(f"Warning: {line}", style="yellow", highlight=False)
+    if other := other_model(found, model):
+        yield other
+    yield from (f"the text's {key} is not followed here" for key in beyond(found))
+    yield from other_files(found, picture)
 
 
 def _ending(recipe: Recipe) -> str:

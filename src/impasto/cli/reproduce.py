@@ -59,9 +59,10 @@ def reproduce(
     with console.status(f"Reproducing {picture} ..."):
         loaded = load(name, device, said.recipe.dtype if said.recipe else None, parts=parts)
         made = again(said, loaded, [open_image(path) for path in image or ()])
+        verdict = judge(picture, said, made, loaded)
     if output:
         made.save(output)
-    return _told(judge(picture, said, made), picture)
+    return _told(verdict, picture)
 
 
 def _opened(said: Said, kept: Path) -> Said:

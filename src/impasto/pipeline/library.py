@@ -175,9 +175,15 @@ def _places(given: Iterable[str | os.PathLike[str]], marks: tuple[str, ...], pic
 
 
 def _name(path: Path) -> str:
-    if path.is_dir():
-        return path.resolve().name
-    return called(path) if path.suffix.lower() in PICTURES else path.stem
+    return path.resolve().name if path.is_dir() else word(path.stem, path)
+
+
+def word(name: str, path: Path) -> str:
+    """Return what prompts call what is at `path`, which its file or store calls `name`: pictures say it themselves."""
+    try:
+        return called(path) if path.suffix.lower() in PICTURES else name
+    except WeightsError:  # which is an error when it is asked for
+        return name
 
 
 def _files(path: Path, marks: tuple[str, ...], pictures: tuple[str, ...]) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import torch
 
 from impasto.errors import InvalidInput, NotFound
 from impasto.models.specs import ModelSpec
-from impasto.pipeline.library import Library
+from impasto.pipeline.library import Library, word
 from impasto.pipeline.model import Model
 from impasto.rights import receipts
 from impasto.weights.detect import Choices
@@ -57,10 +57,9 @@ def library(
         NotFound: one is not there.
     """
     given = Library.of([_place(one, "adapter") for one in adapters], [_place(one, "embedding") for one in embeddings])
-    pulled = {kind: {name: (path,) for name, path in everything(kind).items()} for kind in ("adapter", "embedding")}
-    return Library(
-        {**pulled["adapter"], **given.adapters}, {**pulled["embedding"], **given.embeddings}, spec.unet, verify
-    )
+    adapted = {name: (path,) for name, path in everything("adapter").items()}
+    learned = {word(name, path): (path,) for name, path in everything("embedding").items()}
+    return Library({**adapted, **given.adapters}, {**learned, **given.embeddings}, spec.unet, verify)
 
 
 def find_device(name: torch.device | str) -> torch.device:

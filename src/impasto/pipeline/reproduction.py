@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from impasto.pictures.origin import Commitment, Origin, pixels_digest
 from impasto.pipeline.model import Model
 from impasto.pipeline.picture import Picture
 from impasto.recipe import Recipe
+from impasto.weights.facts import remembered
+from impasto.weights.load import LoadedModel
 
 LOSSY = (".jpg", ".jpeg")
 
@@ -115,13 +119,14 @@ def chosen(found: Infotext, sources: Sequence[Image.Image] = ()) -> dict[str, An
     return choices
 
 
-def judge(path: Path, said: Said, picture: Picture) -> Verdict:
-    """Compare the file at `path`, which says `said`, with `picture`, made again."""
+def judge(path: Path, said: Said, picture: Picture, model: Model | None = None) -> Verdict:
+    """Compare the file at `path`, which says `said`, with `picture`, made again by `model`."""
     file = formats.open_image(path)
     apart = difference(file, _as_saved(picture.image, path))
     if apart is not None and apart.none:
         return Verdict(apart, ())
-    return Verdict(apart, tuple(_reasons(path, file, said, picture)))
+    other = other_model(said.infotext, model) if said.infotext and not said.recipe and model else None
+    return Verdict(apart, (*((other,) if other else ()), *_reasons(path, file, said, picture)))
 
 
 def _as_saved(image: Image.Image, path: Path) -> Image.Image:
@@ -155,6 +160,45 @@ def _reasons(path: Path, file: Image.Image, said: Said, picture: Picture) -> Ite
         yield from _changes(said.origin, picture.origin)
         if said.origin.pixels and path.suffix.lower() not in LOSSY and said.origin.pixels != pixels_digest(file):
             yield "the file's pixels were changed after it was made"
+
+
+LEGACY = (0x100000, 0x10000)
+"""Where in a file the part is that A1111 hashed until the end of 2022, and how many bytes it has."""
+
+
+def other_model(found: Infotext, model: Model) -> str | None:
+    """Return in words that `found` names another model than `model`; None where it does not, or names none.
+
+    A hash of ten digits is of a whole file; one of eight of a part of it. Our own texts have that of the weights.
+    """
+    told = found.parameters.get("Model hash", "").lower()
+    if found.program not in TOLD_BY_HASH or not re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{10}", told):
+        return None
+    own = [model.digest.removeprefix("sha256:")[:10], *_file_hash(model, len(told))]
+    if told in own:
+        return None
+    named = found.parameters.get("Model", "a model")
+    return f"another model: {named} [{told}] then, {model.name} [{own[-1]}] now"
+
+
+TOLD_BY_HASH = (*infotext.A1111_LIKE, "Impasto")
+
+
+def _file_hash(model: Model, digits: int) -> Iterator[str]:
+    """Yield by what hash A1111 knows the file that `model` came from, if it is one; the whole one is remembered."""
+    if not isinstance(model.networks, LoadedModel):
+        return
+    paths = {path for part in model.networks.checkpoint.components.values() for path in part.file.paths}
+    if len(paths) != 1:
+        return
+    (path,) = paths
+    if digits == 8:
+        with path.open("rb") as file:
+            file.seek(LEGACY[0])
+            yield hashlib.sha256(file.read(LEGACY[1])).hexdigest()[:digits]
+    else:
+        with remembered() as facts:
+            yield facts.sha256(path).removeprefix("sha256:")[:digits]
 
 
 def other_files(found: Infotext, picture: Picture) -> Iterator[str]:

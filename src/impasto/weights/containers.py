@@ -46,9 +46,7 @@ CONTAINERS = {
     "gzip": _row(rb"\x1f\x8b", "gzipped", instead="Unpack it first."),
     "lfs": _row(rb"version https://git-lfs", "a pointer of Git LFS", instead="Run `git lfs pull`."),
     "page": _row(rb"(?i)\s*<(!doctype|html|\?xml)", "a web page", instead="Download the file itself."),
-    "png": _row(
-        rb"\x89PNG", "a picture", instead="`impasto adapter` reads an embedding in it."
-    ),
+    "png": _row(rb"\x89PNG", "a picture", instead="`impasto adapter` reads an embedding in it."),
     "hdf5": _row(rb"\x89HDF", "an HDF5 file", instead="Get the model as safetensors."),
 }
 """Ways to keep tensors in a file, by name; the first whose pattern fits is taken."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from impasto.errors import NotFound, WeightsError
 from impasto.schema import file_digest
-from impasto.weights import files
+from impasto.weights import files, pictured
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.consent import consent_at
 from impasto.weights.containers import CONTAINERS, container, open_tensors
@@ -121,6 +121,8 @@ def describe(path: Path) -> Description:
 
 
 def _describe_file(path: Path) -> Description:
+    if pictured.is_picture(path) and pictured.read(path) is not None:
+        return Description("a textual inversion in a picture; `impasto adapter inspect` says more", ())
     file = _file(path)
     tensors = open_tensors(path)
     kind = content(tensors)
