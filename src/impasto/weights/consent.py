@@ -60,7 +60,5 @@ def told(metadata: Mapping[str, str]) -> Receipt | None:
 
 
 def in_words(consent: Mapping[str, int] | None) -> str:
-    """Return `consent` in a line: "licence 40, unknown 4"; "not known" without a receipt."""
-    if consent is None:
-        return "not known"
-    return ", ".join(f"{basis} {rows:,}" for basis, rows in consent.items()) or "no works named"
+    """Return `consent` in a line: "licence 40, unknown 4"; "not known" where no works are named."""
+    return ", ".join(f"{basis} {rows:,}" for basis, rows in (consent or {}).items()) or "not known"
