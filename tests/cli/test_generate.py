@@ -194,6 +194,7 @@ def test_second_passes_variations_and_seams(folder: str, capsys: pytest.CaptureF
     [
         (["--strength", "0.5"], "--image"),
         (["--hires", "big"], "2x"),
+        (["--hires-negative-prompt", "fog"], "--hires-negative-prompt is about a second pass"),
         (["--variation-strength", "0.5"], "--variation-seed"),
         (["--image", "nowhere.png"], "nowhere.png"),
     ],
@@ -248,6 +249,26 @@ def test_an_infotext_is_followed_and_what_is_said_counts_more(
     (other,) = run(capsys, "an owl", *words, "--sampler", "euler", "--schedule", "normal", "--steps", "1")
     recipe = png.read_recipe(Path(other))
     assert (recipe.prompt, recipe.sampler, recipe.discard_penultimate, recipe.steps) == ("an owl", "euler", False, 1)
+
+
+def test_a_second_pass_of_an_infotext_is_the_one_that_is_said(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = "Steps: 1, Sampler: Euler, CFG scale: 4, Seed: 5, Size: 16x32, Hires upscale: 2, Hires upscaler: Lanczos"
+    (tmp_path / "theirs.txt").write_text(f"a fox\n{pairs}, Hires checkpoint: xl, Version: v1", encoding="utf-8")
+    words = ["--from-infotext", "theirs.txt", "--model", folder]
+    assert main(["generate", *words, "--hires-steps", "2"]) == 0
+    told = capsys.readouterr()
+    assert "Hires checkpoint is not followed here" in told.err
+    hires = png.read_recipe(Path(told.out.strip())).hires
+    assert hires is not None
+    assert (hires.width, hires.height, hires.upscaler, hires.steps) == (32, 64, "lanczos", 2)
+    assert main(["generate", *words, "--hires", "1.5x", "--hires-model", folder]) == 0
+    told = capsys.readouterr()
+    assert "not followed" not in told.err
+    hires = png.read_recipe(Path(told.out.strip())).hires
+    assert hires is not None
+    assert (hires.width, hires.height, hires.model and hires.model.name) == (24, 48, "tiny")
 
 
 @pytest.mark.parametrize(

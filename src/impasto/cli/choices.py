@@ -180,8 +180,8 @@ class Further:
 
     Attributes:
         hires: make the picture once more, larger: "2x", or "768x1024" for width and height.
-        hires_upscaler: how it gets there.
-        hires_strength: how much of the first pass to give up, above 0 and up to 1.
+        hires_upscaler: how it gets there; left out, latent.
+        hires_strength: how much of the first pass to give up, above 0 and up to 1; left out, 0.7.
         hires_steps: of the second pass; left out, as many as the first.
         hires_sampler: of the second pass; left out, that of the first.
         hires_schedule: of the second pass; left out, that of the first.
@@ -195,16 +195,19 @@ class Further:
     """
 
     hires: str | None = None
-    hires_upscaler: Literal[
-        "latent",
-        "latent-antialiased",
-        "latent-nearest",
-        "latent-nearest-exact",
-        "latent-bicubic",
-        "latent-bicubic-antialiased",
-        "lanczos",
-    ] = "latent"
-    hires_strength: float = 0.7
+    hires_upscaler: (
+        Literal[
+            "latent",
+            "latent-antialiased",
+            "latent-nearest",
+            "latent-nearest-exact",
+            "latent-bicubic",
+            "latent-bicubic-antialiased",
+            "lanczos",
+        ]
+        | None
+    ) = None
+    hires_strength: float | None = None
     hires_steps: int | None = None
     hires_sampler: str | None = None
     hires_schedule: str | None = None
@@ -216,9 +219,12 @@ class Further:
     seamless: Literal["x", "y", "xy"] | None = None
     vae_tile: int | None = None
 
-    def choices(self, model: Model, sides: tuple[int | None, int | None]) -> Choices:
-        """Return them as choices of a recipe of `model`, whose first pass has these `sides`."""
-        second = self._second(model, sides) if self.hires else None
+    def choices(self, model: Model, sides: tuple[int | None, int | None], told: Choices | None = None) -> Choices:
+        """Return them as choices of a recipe of `model`, whose first pass has these `sides`.
+
+        What is said of a second pass counts more than what is `told` of it elsewhere, as in an infotext.
+        """
+        second = self._second(model, sides, told or {})
         return {"hires": second, "variation": self._variation(), "seamless": self.seamless, "vae_tile": self.vae_tile}
 
     def _variation(self) -> Choices | None:
@@ -229,7 +235,21 @@ class Further:
         strength = 0.1 if self.variation_strength is None else self.variation_strength
         return {"seed": self.variation_seed, "strength": strength}
 
-    def _second(self, model: Model, sides: tuple[int | None, int | None]) -> Choices:
+    def _second(self, model: Model, sides: tuple[int | None, int | None], told: Choices) -> Choices | None:
+        names = ("upscaler", "strength", "steps", "sampler", "schedule", "prompt", "negative_prompt", "model")
+        said = {name: getattr(self, f"hires_{name}") for name in names}
+        said = {name: value for name, value in said.items() if value is not None}
+        if not self.hires and not told:
+            if said:
+                raise InvalidInput(
+                    f"--hires-{next(iter(said)).replace('_', '-')} is about a second pass. Give --hires."
+                )
+            return None
+        if self.hires_model and model.second:
+            said["model"] = {"name": model.second.name, "identity": model.second.digest}
+        return {**told, **said, **(self._size(model, sides) if self.hires else {})}
+
+    def _size(self, model: Model, sides: tuple[int | None, int | None]) -> Choices:
         hires = self.hires or ""
         if match := re.fullmatch(r"(\d+(?:\.\d+)?)x", hires):
             factor = model.spec.vae.factor
@@ -239,11 +259,7 @@ class Further:
             width, height = int(match[1]), int(match[2])
         else:
             raise InvalidInput(f"--hires {hires!r} is not a size. Write 2x, or 768x1024 for width and height.")
-        names = ("upscaler", "strength", "steps", "sampler", "schedule", "prompt", "negative_prompt")
-        said = {name: getattr(self, f"hires_{name}") for name in names}
-        if self.hires_model and model.second:
-            said["model"] = {"name": model.second.name, "identity": model.second.digest}
-        return {"width": width, "height": height, **{key: value for key, value in said.items() if value is not None}}
+        return {"width": width, "height": height}
 
 
 @Parameter(name="*")

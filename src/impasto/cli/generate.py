@@ -110,15 +110,15 @@ def generate(
         raise InvalidInput(
             f"--soft-binding marks a picture with its recipe, which --metadata {saving.metadata} keeps back."
         )
-    sides, images = look.sides, source.images()
+    images = source.images()
     own = [look.choices(), detail.choices(), source.choices(images)]
     console = Console(stderr=True)
     with console.status(f"Loading {loading.model} ..."):
         loaded = loading.load(parts, second=further.hires_model, verify=not answers.unverified)
+    read = merged(_from_text(found, look, images) if found else {}, *own)
     chosen = merged(
-        _from_text(found, look, images) if found else {},
-        *own,
-        further.choices(loaded, sides),
+        read,
+        further.choices(loaded, (read.get("width"), read.get("height")), read.get("hires")),
         parts.choices(),
         {"soft_binding": "gaussian-shading/1" if answers.soft_binding else None},
     )
@@ -167,7 +167,9 @@ def _unlike(found: Infotext, picture: Picture, model: Model) -> Iterator[str]:
 
     if other := other_model(found, model):
         yield other
-    yield from (f"the text's {key} is not followed here" for key in beyond(found))
+    second = picture.recipe.hires and picture.recipe.hires.model
+    done = ("Hires checkpoint",) if second else ()
+    yield from (f"the text's {key} is not followed here" for key in beyond(found) if key not in done)
     yield from other_files(found, picture)
 
 
