@@ -11,6 +11,7 @@ import pytest
 import safetensors
 import yaml
 
+from impasto.corpus.record import Licence
 from impasto.errors import InvalidInput, ReceiptMismatch
 from impasto.release import bom, check
 from impasto.release.subject import Choices, gather
@@ -22,6 +23,7 @@ from impasto.weights.checkpoint import About
 from impasto.weights.detect import open_model
 from impasto.weights.load import save_folder
 from tests.release.conftest import DAY, FIGURES
+from tests.rights import models
 from tests.weights import tiny
 
 RAIL = "CreativeML Open RAIL-M\n\nAttachment A\n\nUse Restrictions\n\nYou agree not to do harm.\n"
@@ -161,6 +163,32 @@ def test_a_model_of_unknown_origin_needs_an_answer(make: Callable[..., Path], tm
     assert report.state == "unknown"
     assert "I | made it <b>myself" in next(one for one in report.findings if one.about == "licence").text
     assert "Undeclared" in (out / "DATASHEET.md").read_text()
+
+
+def test_works_under_the_ofl_are_asked_about_and_the_answer_stands_in_the_release(
+    make: Callable[..., Path], tmp_path: Path, maker: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a model is a version of a font that it learned from is contested: its maker has to answer for it."""
+    plain = models.row
+
+    def ofl(**fields: object) -> object:
+        fonts = Licence(spdx="OFL-1.1", evidence="p@1")
+        return plain(**{**fields, **({"licence": fonts} if fields["maker"].name == "Bo" else {})})  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(models, "row", ofl)
+    monkeypatch.setattr(models, "POLICY", models.POLICY.replace("licences = [", 'licences = ["OFL-1.1", '))
+    path = models.finished(tmp_path / "fonts")
+    with pytest.raises(
+        InvalidInput, match=r"is not known:\n  works: 1 works \(corpus, OFL-1.1\): .*contested(?s:.*)--answer"
+    ):
+        make(tmp_path / "out", path=path)
+    answer = "No outline of a font is in the weights; the makers were told."
+    out = make(tmp_path / "out", path=path, answer=answer)
+    report = check.verify(out, maker.root)
+    assert report.state == "unknown"
+    assert answer in next(one for one in report.findings if one.about == "licence").text
+    assert f"Answer: {answer}" in (out / "README.md").read_text()
+    assert "licence OFL-1.1" in (out / "ATTRIBUTION").read_text()
 
 
 def test_use_restrictions_are_carried(make: Callable[..., Path], tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from PIL import Image
 from impasto.corpus import store
 from impasto.corpus.record import Row
 from impasto.corpus.store import Corpus
-from impasto.errors import CorpusError, NotFound
+from impasto.errors import CorpusError, InvalidInput, NotFound
 from impasto.pipeline import Model
 from impasto.receipt import CorpusUse, PlanUse, Receipt
+from impasto.release import kit
+from impasto.rights import artefacts
 from impasto.rights import works as indexes
 from impasto.rights.likeness import Likeness, laid_plain, tiled_distance
 from impasto.rights.trace import sheet, trace
@@ -246,6 +250,24 @@ def test_a_model_with_its_own_index_needs_no_corpus(
     own = Works(made / "works")
     assert own.facts.selection == learned(corpus, open_model(made).receipt).root
     assert {int(row.source.key[6:]) % 2 for row in own.rows} == {1}
+    works = {one.about: one.state for one in artefacts.verify(made).findings}
+    assert works["works"] == "holds"
+    store.write_rows(made / "works" / "rows.parquet", corpus.rows[:30])
+    changed = [one.text for one in artefacts.verify(made).of("changed")]
+    assert changed == ["Its index of works is not of the rows that it learned from."]
+
+
+def test_the_index_goes_where_a_released_model_goes(corpus: Corpus, works: Works, tmp_path: Path) -> None:
+    checkpoint = open_model(of_the(corpus, tmp_path / "odd"))
+    shutil.copytree(works.folder, tmp_path / "odd" / "works")
+    finished = SimpleNamespace(identity=works.facts.model_digest)
+    subject: Any = SimpleNamespace(path=tmp_path / "odd", receipt=checkpoint.receipt, finished=finished)
+    (tmp_path / "out").mkdir()
+    kit._works(subject, tmp_path / "out")
+    assert Works(tmp_path / "out" / "works").facts == works.facts
+    finished.identity = checkpoint.digest[:-1] + ("0" if checkpoint.digest[-1] != "0" else "1")
+    with pytest.raises(InvalidInput, match="is not of this model and its corpus"):
+        kit._works(subject, tmp_path / "again")
 
 
 def test_an_index_of_another_model_or_corpus_is_refused(

@@ -35,7 +35,7 @@ from impasto.release.subject import Subject, essence, rows_root
 from impasto.rights import artefacts, receipts
 from impasto.rights.artefacts import CREDIT
 from impasto.rights.identity import Identity
-from impasto.schema import file_digest
+from impasto.schema import file_digest, read_json
 from impasto.weights import files
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.layouts import diffusers, ldm
@@ -76,6 +76,7 @@ def release(subject: Subject, folder: Path, identity: Identity) -> Iterator[str]
         for name, text in texts.items():
             write_text(new / name, text)
         _corpus(subject, new)
+        _works(subject, new)
         for result, place in zip(subject.results, subject.choices.results, strict=True):
             write_bytes(new / "benchmarks" / result.name, place.read_bytes())
         weights = {path.relative_to(new).as_posix(): _hex(path) for path in sorted(new.rglob("*.safetensors"))}
@@ -200,6 +201,24 @@ def _corpus(subject: Subject, folder: Path) -> None:
         if (subject.corpus.folder / name).is_file():
             shutil.copyfile(subject.corpus.folder / name, folder / receipts.CORPUS / name)
     _write_json(folder / "croissant.json", croissant.croissant(subject, subject.corpus))
+
+
+def _works(subject: Subject, folder: Path) -> None:
+    """Carry the index of the works along by which pictures are traced, where the model has one.
+
+    Raises:
+        InvalidInput: it is of another model, or of works that this one did not learn from.
+    """
+    from impasto.rights.works import FACTS, WORKS, IndexFacts
+
+    place = subject.path / WORKS
+    if not (place / FACTS).is_file():
+        return
+    facts = IndexFacts.parse(read_json(place / FACTS), str(place / FACTS))
+    learned = {use.root for use in subject.receipt.corpora} if subject.receipt else set()
+    if facts.model_digest != subject.finished.identity or facts.root not in learned:
+        raise InvalidInput(f"The index in {place} is not of this model and its corpus. Make it again, or take it away.")
+    shutil.copytree(place, folder / WORKS)
 
 
 def _texts(subject: Subject) -> dict[str, str]:

@@ -9,11 +9,13 @@ from pathlib import Path
 from impasto.adapters.embeddings import Embedding, read_embedding
 from impasto.adapters.lora import Adapter, read_adapter
 from impasto.adapters.metadata import receipt_of
-from impasto.corpus.store import MANIFEST, Corpus
+from impasto.corpus import merkle
+from impasto.corpus.store import MANIFEST, Corpus, RowFile, canonical_order
 from impasto.errors import CorpusError, ImpastoError, InvalidInput, NotFound, WeightsError
 from impasto.receipt import Receipt
 from impasto.rights import credit, receipts
 from impasto.rights.report import Finding, Report
+from impasto.schema import read_json
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.detect import kind_at, open_model
 from impasto.weights.layouts import diffusers
@@ -25,6 +27,9 @@ PACKAGED = Path(__file__).parents[1]
 MOST_SHOWN = 5  # of many problems of one kind
 
 CREDIT = "ATTRIBUTION"
+
+WORKS = "works"
+"""Folder in a model's own for the index of what it learned from (`rights.works`)."""
 
 
 def find(path: Path) -> Path:
@@ -145,6 +150,7 @@ def _model(path: Path, corpus: Path | None, expected: str | None) -> Report:
     findings.append(_known(checkpoint.digest, expected or _kept(path)))
     if receipt:
         findings += _of_corpus(receipt, checkpoint, corpus or path / receipts.CORPUS)
+        findings += _of_works(receipt, path)
     return Report("a model", tuple(findings), tuple(_says(checkpoint)))
 
 
@@ -216,6 +222,23 @@ def _of_rows(receipt: Receipt, text: str | None, folder: Path) -> Iterator[Findi
     yield Finding("corpus", "holds", f"All {len(corpus.rows):,} rows of the corpus are what was learned from.")
     if text is not None and not receipts.credited(text, corpus):
         yield Finding("credits", "unknown", f"The makers in {CREDIT} are not those of all training rows of the corpus.")
+
+
+def _of_works(receipt: Receipt, path: Path) -> Iterator[Finding]:
+    """Look at the index of works that pictures are traced in, where the model brings one."""
+    place = path / WORKS
+    if not (place / "index.json").is_file():
+        return
+    try:
+        said, rows = read_json(place / "index.json"), RowFile(place / "rows.parquet")
+        root = merkle.root([merkle.leaf_hash(row.leaf()) for row in canonical_order(rows)])
+    except (ImpastoError, ValueError) as error:
+        yield Finding("works", "changed", f"Its index of works cannot be read: {error}")
+        return
+    if said.get("selection") != root or root not in {use.selection for use in receipt.corpora}:
+        yield Finding("works", "changed", "Its index of works is not of the rows that it learned from.")
+    else:
+        yield Finding("works", "holds", f"Its index of {len(rows):,} works is of rows that it learned from.")
 
 
 def _adapter(path: Path, kind: str, expected: str | None) -> Report:

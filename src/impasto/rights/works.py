@@ -34,12 +34,10 @@ from impasto.errors import CorpusError, NotFound
 from impasto.files import write_bytes
 from impasto.pipeline import Model
 from impasto.receipt import Receipt
+from impasto.rights.artefacts import WORKS as WORKS  # where `build` usually puts one
 from impasto.rights.likeness import Likeness, in_parts, tiled_distance
 from impasto.schema import Digest, Frozen, read_json
 from impasto.weights import files
-
-WORKS = "works"
-"""Folder in a model's own for the index of what it learned from."""
 
 FACTS = "index.json"
 DIMENSIONS = 128
