@@ -23,7 +23,7 @@ from impasto.errors import InvalidInput, NotFound
 from impasto.pictures import metadata
 from impasto.receipt import Parent, Receipt
 from impasto.recipe import AdapterUse, FromPicture, Recipe
-from impasto.rights import artefacts, drawing
+from impasto.rights import artefacts, credentials, drawing, identity
 from impasto.rights.lineage import Edge, Known, Lineage, Node, affected, of, way
 from impasto.weights.checkpoint import About
 from impasto.weights.load import save_folder
@@ -107,6 +107,22 @@ def test_what_is_not_here_is_named(here: Path, tmp_path: Path) -> None:
     assert not lineage.nodes[recipe.model_digest].here
     assert "both (model sha256:" in drawing.text(lineage)
     assert "not here" in drawing.text(lineage)
+
+
+def test_what_made_the_second_pass_is_named(here: Path, known: Known, tmp_path: Path) -> None:
+    second = {"name": "tiny", "identity": artefacts.read(here / "tiny").digest}
+    path, _ = picture(tmp_path, here, hires={"width": 128, "height": 128, "model": second})
+    assert {("fox.png", "made by", "both"), ("fox.png", "second pass by", "tiny")} <= roles(of(path, known))
+
+
+def test_credentials_tell_the_corpus_where_the_model_is_not_here(here: Path, tmp_path: Path) -> None:
+    path, recipe = picture(tmp_path, here, model="tiny")
+    receipt = artefacts.read(here / "tiny").receipt
+    assert receipt
+    credentials.sign(path, credentials.Made(Image.new("RGB", (64, 64)), recipe, [receipt]), identity.make())
+    (node,) = [node for node in of(path, Known()).nodes.values() if node.kind == "corpus"]
+    assert node.key == receipt.corpora[0].root
+    assert "as the credentials say" in drawing.text(of(path, Known()))
 
 
 def test_pictures_that_tell_less(tmp_path: Path) -> None:

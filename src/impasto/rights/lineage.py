@@ -115,6 +115,8 @@ def _picture(lineage: Lineage, path: Path, known: Known) -> None:
     lineage.add(Node(lineage.root, "picture", path.name, facts, here=True))
     if recipe:
         _recipe(lineage, recipe, known)
+        if not lineage.nodes[recipe.model_digest].here:
+            _signed_corpora(lineage, path)
         return
     with suppress(CredentialError):
         found = credentials.read(path)
@@ -126,10 +128,22 @@ def _picture(lineage: Lineage, path: Path, known: Known) -> None:
         lineage.add(Node(f"{name} {short}", "parent", name, (short,)), lineage.root, "made by")
 
 
+def _signed_corpora(lineage: Lineage, path: Path) -> None:
+    """Add what a picture's credentials say that was learned from, where what it was made with is not here to ask."""
+    with suppress(CredentialError):
+        found = credentials.read(path)
+        for root in found.generation.corpora if found and found.generation else ():
+            facts = ("as the credentials say; its rows are not here",)
+            lineage.add(Node(root, "corpus", "a corpus", facts), lineage.root, "by what learned from")
+
+
 def _recipe(lineage: Lineage, recipe: Recipe, known: Known) -> None:
     made = lineage.root
     _named(lineage, made, "made by", "model", recipe.model_digest, recipe.model_name, known)
-    for use in recipe.adapters:
+    hires = recipe.hires
+    if hires and hires.model:
+        _named(lineage, made, "second pass by", "model", hires.model.identity, hires.model.name, known)
+    for use in [*recipe.adapters, *((hires and hires.adapters) or ())]:
         _named(lineage, made, f"with weight {use.weight:g}", "adapter", use.identity, use.name, known)
     for word in recipe.embeddings or ():
         _named(lineage, made, "with the word", "embedding", word.identity, word.name, known)
