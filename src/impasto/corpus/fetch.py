@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -119,10 +119,10 @@ def _shard(
     with closing(fetched.journal(number)) as journal:
         _count(progress, journal.visits.values())
         waiting = [row for row in rows if row.place not in journal.visits]
-        for visit, image in visited(waiting, web, settings.threads):
-            journal.add(visit, image)
-            _count(progress, [visit])
-            yield progress
+        with closing(visited(waiting, web, settings.threads, journal.add)) as ended:  # before the journal is
+            for visit in ended:
+                _count(progress, [visit])
+                yield progress
         visits = hashes.without_repeats([journal.visits[row.place] for row in rows], journal)
         repeats = sum(visit.status == "duplicate" for visit in visits)
         progress.statuses.update(duplicate=repeats, fetched=-repeats)
@@ -131,15 +131,28 @@ def _shard(
         yield progress
 
 
-def visited(rows: Sequence[Listed], web: Web, threads: int) -> Iterator[tuple[Visit, bytes]]:
+def visited(
+    rows: Sequence[Listed], web: Web, threads: int, keep: Callable[[Visit, bytes], None]
+) -> Generator[Visit, None, None]:
     """Visit `rows`, several at once, and yield what came of each as it ends.
+
+    A thread hands what came to `keep`, one at a time, before it asks for more: however slow who looks on is, a kill
+    costs at most one request a thread.
 
     An error that is nobody's answer (the network is forbidden, a defect) ends it.
     """
     turns = _Turns(rows, web)
-    done: queue.Queue[tuple[Visit, bytes] | BaseException] = queue.Queue()
+    done: queue.Queue[Visit | BaseException] = queue.Queue()
+    one_by_one = threading.Lock()
+
+    def ended(visit: Visit, image: bytes) -> None:
+        with one_by_one:
+            keep(visit, image)
+        done.put(visit)
+
     workers = [
-        threading.Thread(target=_work, args=(turns, web, done), daemon=True) for _ in range(min(threads, len(rows)))
+        threading.Thread(target=_work, args=(turns, web, ended, done.put), daemon=True)
+        for _ in range(min(threads, len(rows)))
     ]
     for worker in workers:
         worker.start()
@@ -155,15 +168,17 @@ def visited(rows: Sequence[Listed], web: Web, threads: int) -> Iterator[tuple[Vi
             worker.join()
 
 
-def _work(turns: _Turns, web: Web, done: queue.Queue[tuple[Visit, bytes] | BaseException]) -> None:
+def _work(
+    turns: _Turns, web: Web, ended: Callable[[Visit, bytes], None], failed: Callable[[BaseException], None]
+) -> None:
     while (row := turns.take()) is not None:
         visitor = Visitor(web, row)
         try:
             visit, image = visitor.visit()
             if not (visit.passing and turns.again(row, visitor.wait)):
-                done.put((visit, image))
+                ended(visit, image)
         except BaseException as error:
-            done.put(error)
+            failed(error)
         finally:
             turns.give_back(row)
 
