@@ -132,7 +132,10 @@ def test_the_picture_of_an_infotext(
 
     options = ["--model", str(shelf / "tiny"), "--adapter", str(shelf), "--from-infotext", str(shelf / "castle.txt")]
     assert main(["generate", *options, "-o", str(tmp_path / "castle.png"), "--device", "cpu"]) == 0
-    assert "Warning" not in capsys.readouterr().err
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "Warning" in line]
+    assert [line.partition(":")[2].strip()[:13] for line in warnings] == [
+        "another model"
+    ]  # the text names the large one
     with Image.open(tmp_path / "castle.png") as image:
         ours = np.asarray(image).astype(int)
     assert ours.shape == expected.shape == (24, 24, 3)

@@ -66,7 +66,7 @@ def test_the_name_says_nothing(here: Path, tmp_path: Path, content_of: str, name
         (b"", "no file of weights"),
         (b"hello", "no file of weights"),
         (bytes(1000), "no file of weights"),
-        (b"\x89PNG\r\n\x1a\n", "no file of weights"),
+        (b"\x89PNG\r\n\x1a\n", "is a picture"),
     ],
 )
 def test_what_is_not_read_is_named(tmp_path: Path, data: bytes, message: str) -> None:

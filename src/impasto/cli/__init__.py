@@ -62,7 +62,7 @@ COMMANDS = {
     ),
     "verify": Command(
         "impasto.cli.verify:verify",
-        "Say what holds of a picture, a model or an adapter, what was changed, and what is not known.",
+        "Say what holds of a picture, a model, an adapter or a release, what was changed, and what is not known.",
     ),
     "lineage": Command(
         "impasto.cli.lineage:lineage",
