@@ -30,10 +30,10 @@ QUIET = [
 ]
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PROMPTS = (
-    *("red apple", "fox", "rocket", "octopus", "sailboat", "cactus", "penguin", "racing car", "guitar", "mushroom"),
-    *("sunflower", "pizza", "birthday cake", "rainbow", "strawberry on a green background", "owl on a blue background"),
+    *("red apple", "cat face", "hamburger", "tulip", "automobile", "cactus", "soccer ball", "sunglasses", "pig face"),
+    *("mushroom", "lemon", "cookie", "top hat", "eggplant", "red heart on a green background", "pear on a blue background"),
 )
-HERO, COUNT = "fox", 4
+HERO, COUNT = "tiger face", 4
 PATIENCE_SECONDS = 1800
 
 
@@ -96,8 +96,10 @@ def opened(browser: Browser, url: str, size: dict[str, int], light: str) -> Page
 def shot(page: Page, path: Path) -> None:
     """Photograph the page once everything on it has come, in few enough colours for a repository."""
     page.wait_for_load_state("load")
+    # A picture further down the page is not fetched before it is scrolled to: those are not waited for.
     page.evaluate(
-        "Promise.all([...document.images].filter((i) => i.offsetParent).map((i) => i.decode().catch(() => 0)))"
+        "Promise.race([new Promise((done) => setTimeout(done, 5000)), Promise.all("
+        "[...document.images].filter((i) => i.offsetParent).map((i) => i.decode().catch(() => 0)))])"
     )
     page.wait_for_timeout(600)
     page.screenshot(path=path)
