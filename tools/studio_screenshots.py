@@ -31,7 +31,15 @@ QUIET = [
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PROMPTS = (
     *("red apple", "cat face", "hamburger", "tulip", "automobile", "cactus", "soccer ball", "sunglasses", "pig face"),
-    *("mushroom", "lemon", "cookie", "top hat", "eggplant", "red heart on a green background", "pear on a blue background"),
+    *(
+        "mushroom",
+        "lemon",
+        "cookie",
+        "top hat",
+        "eggplant",
+        "red heart on a green background",
+        "pear on a blue background",
+    ),
 )
 HERO, COUNT = "tiger face", 4
 PATIENCE_SECONDS = 1800
