@@ -70,8 +70,18 @@ class Base:
     @property
     def schedule(self) -> NoiseSchedule:
         """The noise levels that the UNet was trained on."""
-        return NoiseSchedule.scaled_linear(self.spec.beta_start, self.spec.beta_end, self.spec.train_timesteps)
+        return schedule_of(self.spec)
 
     def denoiser(self, network: Network) -> Denoiser:
         """Return what `network` means by what it predicts."""
-        return DENOISERS[self.spec.prediction](network, self.schedule)
+        return denoiser_of(self.spec, network)
+
+
+def schedule_of(spec: ModelSpec) -> NoiseSchedule:
+    """Return the noise levels that a model of `spec` is trained on."""
+    return NoiseSchedule.scaled_linear(spec.beta_start, spec.beta_end, spec.train_timesteps)
+
+
+def denoiser_of(spec: ModelSpec, network: Network) -> Denoiser:
+    """Return what `network` means by what a model of `spec` predicts."""
+    return DENOISERS[spec.prediction](network, schedule_of(spec))

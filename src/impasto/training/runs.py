@@ -174,13 +174,16 @@ def words(plan_file: Path, model_folder: Path, output: Path, archive: Path | Non
         InvalidPlan: the plan cannot be used, its `start` is not that model, or no word is near enough to a thing.
         StateMismatch: `output` holds a run of another plan, model or teacher.
         SourceUnavailable: the teacher cannot be had, or is not what the plan pins.
+        NotFound: the model does not say what it was made from.
         NotFinite: the training went astray.
     """
     plan = plans.read(WordsPlan, plan_file)
     model = load_folder(model_folder, torch.float32)
     if plan.start is not None:
         _check_start(plan.start, model_folder, model)
-    upstream = Receipt.parse(read_json(model_folder / diffusers.RECEIPT), str(model_folder / diffusers.RECEIPT))
+    upstream, credit = model.checkpoint.receipt, model.checkpoint.notices.get(ATTRIBUTION)
+    if upstream is None or credit is None:
+        raise NotFound(f"{model_folder} lacks {diffusers.RECEIPT} or {ATTRIBUTION}: what made it is not known.")
     began, teacher, names = beginning(output), plan.teacher, [spelt(concept) for concept in plan.select.concepts]
     yield Preparing("reading the teacher")
     with packed(teacher.package, teacher.version, teacher.integrity, archive) as tarball:
@@ -196,9 +199,7 @@ def words(plan_file: Path, model_folder: Path, output: Path, archive: Path | Non
     run = Run(WordsTask(plan, model, learned, names), output)
     yield from run.steps()
     start = Parent(name=upstream.name, identity=model.digest, role="start")
-    parents = (start, upstream_text, *(parent for parent in upstream.parents if parent != start))
-    receipt = _receipt(plan, None, began, parents, upstream)
-    credit = (model_folder / ATTRIBUTION).read_text(encoding="utf-8")
+    receipt = _receipt(plan, None, began, (start, upstream_text, *upstream.parents), upstream)
     credit += f"\nWords that no caption has\n\n{teacher.credit} ({teacher.licence}), {upstream_text.name}\n"
     encoder = run.learner.ema.modules["text_encoder"].cpu()
     parts = Networks(model.spec, model.tokenizer, encoder, model.unet, model.vae)  # type: ignore[arg-type]  # ModuleDict forgets

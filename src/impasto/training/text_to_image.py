@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from impasto.corpus.record import Row
-from impasto.diffusion.denoisers import DENOISERS, Denoiser
-from impasto.diffusion.schedules import NoiseSchedule
+from impasto.diffusion.denoisers import Denoiser
 from impasto.diffusion.weightings import WEIGHTINGS
 from impasto.models.clip import CLIPTextEncoder
 from impasto.models.specs import ModelSpec
@@ -24,6 +23,7 @@ from impasto.models.unet import UNet
 from impasto.models.vae import AutoencoderKL
 from impasto.pictures.sheet import contact_sheet
 from impasto.schema import digest
+from impasto.training.base import denoiser_of
 from impasto.training.captions import caption, worded
 from impasto.training.draws import generator, shuffled
 from impasto.training.initial import LAST_LAYERS, fresh
@@ -106,12 +106,10 @@ class ModelTask:
         self.plan, self.spec, self.tokenizer, self.vae = plan, plan.spec, tokenizer, vae
         self.train, self.held_out = data.train, data.held_out
         self.device = next(vae.parameters()).device
-        spec = self.spec
-        modules = modules if modules is not None else fresh_modules(spec, plan.seed)
+        modules = modules if modules is not None else fresh_modules(self.spec, plan.seed)
         memory_format = torch.channels_last if plan.channels_last else torch.contiguous_format
         self.modules = modules.to(self.device).to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's own overloads lack it
         self.identity = digest({"plan": plan.plain(), "data": data.identity})
-        self.schedule = NoiseSchedule.scaled_linear(spec.beta_start, spec.beta_end, spec.train_timesteps)
         self.weighting = WEIGHTINGS[plan.weighting]
 
     def loss(self, step: int) -> Loss:
@@ -155,7 +153,7 @@ class ModelTask:
 
     def _denoiser(self, modules: nn.ModuleDict) -> Denoiser:
         unet: UNet = modules["unet"]  # type: ignore[assignment]  # ModuleDict forgets
-        return DENOISERS[self.spec.prediction](unet, self.schedule)
+        return denoiser_of(self.spec, unet)
 
     @torch.no_grad()
     def validate(self, modules: nn.ModuleDict) -> dict[str, float]:

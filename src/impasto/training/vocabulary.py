@@ -19,11 +19,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from impasto.diffusion.denoisers import DENOISERS, Denoiser
-from impasto.diffusion.schedules import NoiseSchedule
-from impasto.models.clip import CLIPTextEncoder
 from impasto.pictures.sheet import contact_sheet
 from impasto.schema import digest
+from impasto.training.base import denoiser_of
 from impasto.training.drawings import COLOURS
 from impasto.training.draws import generator
 from impasto.training.loop import Loss
@@ -121,8 +119,8 @@ class WordsTask:
         kept = [
             self.names[index] for index in torch.randint(len(self.names), (batch - words,), generator=draw).tolist()
         ]
-        learned = self._missed(chosen, [self._frame(draw) for _ in chosen])
-        remembered = self._drifted([self._frame(draw, empty=True).format(name) for name in kept])
+        learned = self._missed(self.modules, chosen, [self._frame(draw) for _ in chosen])
+        remembered = self._drifted(self.modules, [self._frame(draw, empty=True).format(name) for name in kept])
         value = self.plan.share * learned + (1 - self.plan.share) * remembered
         parts = {"words": float(learned.detach()), "captions": float(remembered.detach())}
         return Loss(value, batch, parts)
@@ -137,7 +135,7 @@ class WordsTask:
         colour = _one(list(COLOURS), chances[4] / max(self.plan.grounds, 1e-6)) if background else ""
         return template.format(caption="{}", style=style) + background.format(colour=colour)
 
-    def _missed(self, chosen: Sequence[Pair], frames: Sequence[str]) -> Tensor:
+    def _missed(self, modules: nn.ModuleDict, chosen: Sequence[Pair], frames: Sequence[str]) -> Tensor:
         """Return the error of words against captions, from the last token of each on: what is before is half a word."""
         said = [frame.format(pair.word) for pair, frame in zip(chosen, frames, strict=True)]
         meant = [frame.format(pair.caption) for pair, frame in zip(chosen, frames, strict=True)]
@@ -145,14 +143,14 @@ class WordsTask:
         aims = [self._end(frame, pair.caption) for pair, frame in zip(chosen, frames, strict=True)]
         with torch.no_grad():
             target = self._states(self.teacher, meant)
-        return self._error(self._states(self.encoder, said), target, torch.tensor(ends), torch.tensor(aims))
+        return self._error(self._states(modules["text_encoder"], said), target, torch.tensor(ends), torch.tensor(aims))
 
-    def _drifted(self, captions: Sequence[str]) -> Tensor:
+    def _drifted(self, modules: nn.ModuleDict, captions: Sequence[str]) -> Tensor:
         """Return how far the states of `captions` have moved."""
         with torch.no_grad():
             target = self._states(self.teacher, captions)
         whole = torch.zeros(len(captions), dtype=torch.long)
-        return self._error(self._states(self.encoder, captions), target, whole, whole)
+        return self._error(self._states(modules["text_encoder"], captions), target, whole, whole)
 
     def _error(self, states: Tensor, target: Tensor, ends: Tensor, aims: Tensor) -> Tensor:
         """Return the mean square of `states` from `ends` on less `target` from `aims` on, as a share of the spread."""
@@ -161,24 +159,12 @@ class WordsTask:
         apart = (_from(states, ends[:, None] + offset) - _from(target, aims[:, None] + offset)).square().mean(-1)
         return (apart * counted).sum() / counted.sum() / self.spread
 
-    @property
-    def denoiser(self) -> Denoiser:
-        """The UNet by what it predicts."""
-        spec = self.model.spec
-        schedule = NoiseSchedule.scaled_linear(spec.beta_start, spec.beta_end, spec.train_timesteps)
-        return DENOISERS[spec.prediction](self.model.unet, schedule)
-
-    @property
-    def encoder(self) -> CLIPTextEncoder:
-        """The one that learns."""
-        return self.modules["text_encoder"]  # type: ignore[return-value]  # ModuleDict forgets
-
     def _end(self, frame: str, name: str) -> int:
         """Return the place of the last token of `name` in `frame`."""
         before = frame.partition("{}")[0]
         return self.model.tokenizer([before + name], self.length)[0].index(self.model.tokenizer.eos) - 1
 
-    def _states(self, encoder: CLIPTextEncoder, prompts: Sequence[str]) -> Tensor:
+    def _states(self, encoder: nn.Module, prompts: Sequence[str]) -> Tensor:
         """Return the (B, T, D) states at `prompts`."""
         states: Tensor = encoder(torch.tensor(self.model.tokenizer(list(prompts), self.length)))
         return states
@@ -186,22 +172,16 @@ class WordsTask:
     @torch.no_grad()
     def validate(self, modules: nn.ModuleDict) -> dict[str, float]:
         """Return how far all captions moved, and how far all words are from theirs, as shares of the states' spread."""
-        learner, self.modules = self.modules, modules
-        try:
-            plain = ["{}"] * len(self.pairs)
-            return {
-                "captions": float(self._drifted([*self.names, ""])),
-                "words": float(self._missed(self.pairs, plain)),
-            }
-        finally:
-            self.modules = learner
+        captions = self._drifted(modules, [*self.names, ""])
+        words = self._missed(modules, self.pairs, ["{}"] * len(self.pairs))
+        return {"captions": float(captions), "words": float(words)}
 
     @torch.no_grad()
     def sheet(self, modules: nn.ModuleDict, title: str) -> Image.Image:
         """Return a picture of each of the plan's sample prompts."""
         prompts, model, encoder = list(self.plan.sample_prompts), self.model, modules["text_encoder"]
-        context, empty = (self._states(encoder, words) for words in (prompts, [""]))  # type: ignore[arg-type]  # ModuleDict forgets
-        images = drawn(model.spec, self.denoiser, model.vae, context, empty, self.plan.guidance)
+        context, empty = (self._states(encoder, words) for words in (prompts, [""]))
+        images = drawn(model.spec, denoiser_of(model.spec, model.unet), model.vae, context, empty, self.plan.guidance)
         return contact_sheet(images, prompts, title=title, columns=8)
 
 
