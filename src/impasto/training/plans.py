@@ -20,6 +20,7 @@ from impasto.schema import Frozen, read_toml
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+ANY = "any"  #: as the `start` of a plan: whichever is given
 
 
 class OptimiserPlan(Frozen):
@@ -225,7 +226,8 @@ class ModelPlan(TrainingPlan):
     Attributes:
         kind: what this plan is for.
         model: a row of `SPECS`, or the specification itself.
-        start: digest of the model that training goes on from, given with `--start`; None for random weights.
+        start: digest of the model that training goes on from, given with `--start`; "any" for whichever is given, which
+            the receipt then names; None for random weights.
         variants: latents cached for each drawing: half of them on white, the others on named colours.
         flip: mirror half of the variants.
         unmirrored: concepts that are never mirrored, because they hold letters or digits or have a side.
@@ -281,7 +283,7 @@ class WordsPlan(TrainingPlan):
 
     Attributes:
         kind: what this plan is for.
-        start: digest of the model, given with `--start`; None for any, which the receipt then names.
+        start: digest of the model, given with `--start`; "any" for whichever is given, which the receipt then names.
         teacher: that knows which words are alike.
         select: `concepts` are the things that the model knows; a word is learned as one of these.
         frequent: how many of the teacher's words are looked at, frequent ones first.
@@ -294,7 +296,7 @@ class WordsPlan(TrainingPlan):
     """
 
     kind: Literal["words"] = "words"
-    start: str | None = None
+    start: str = ANY
     teacher: Teacher
     frequent: Positive = 20_000
     closeness: Annotated[float, Field(ge=0, le=1)] = 0.5

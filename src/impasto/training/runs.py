@@ -27,7 +27,7 @@ from impasto.schema import digest, file_digest, read_json
 from impasto.training import data, latents, plans
 from impasto.training.autoencoder import AutoencoderTask, latent_statistics, normalise, on_white
 from impasto.training.loop import Run, Tick
-from impasto.training.plans import AutoencoderPlan, ModelPlan, WordsPlan
+from impasto.training.plans import ANY, AutoencoderPlan, ModelPlan, WordsPlan
 from impasto.training.text_to_image import LatentData, Latents, ModelTask
 from impasto.training.vectors import read as read_vectors
 from impasto.training.vocabulary import WordsTask, pairs, styles_and_colours
@@ -158,6 +158,8 @@ def model(
     yield from run.steps()
     receipt = _receipt(plan, chosen.use, began, _parents(encoder, earlier), encoder.receipt)
     credit = f"Text encoder and UNet\n\n{_credit(chosen)}\nAutoencoder\n\n{encoder.attribution}"
+    if earlier and (before := earlier.checkpoint.notices.get(ATTRIBUTION)):
+        credit += f"\nWhat it started from\n\n{before}"
     _write_model(output / "model", plan, networks(task, run), receipt, credit, encoder)
 
 
@@ -179,8 +181,7 @@ def words(plan_file: Path, model_folder: Path, output: Path, archive: Path | Non
     """
     plan = plans.read(WordsPlan, plan_file)
     model = load_folder(model_folder, torch.float32)
-    if plan.start is not None:
-        _check_start(plan.start, model_folder, model)
+    _check_start(plan.start, model_folder, model)
     upstream, credit = model.checkpoint.receipt, model.checkpoint.notices.get(ATTRIBUTION)
     if upstream is None or credit is None:
         raise NotFound(f"{model_folder} lacks {diffusers.RECEIPT} or {ATTRIBUTION}: what made it is not known.")
@@ -220,9 +221,12 @@ def _trainable(earlier: LoadedModel | None) -> nn.ModuleDict | None:
 
 
 def _parents(encoder: FinishedAutoencoder, earlier: LoadedModel | None) -> tuple[Parent, ...]:
+    """Return what a model was made from: its autoencoder, and what it started from with everything behind that."""
     parents = [Parent(name=encoder.receipt.name, identity=encoder.digest, role="autoencoder")]
     if earlier:
         parents.append(Parent(name=earlier.checkpoint.about.name, identity=earlier.digest, role="start"))
+        behind = earlier.checkpoint.receipt.parents if earlier.checkpoint.receipt else ()
+        parents += [parent for parent in behind if parent not in parents]
     return tuple(parents)
 
 
@@ -329,7 +333,7 @@ def _check_start(said: str | None, folder: Path | None, found: FinishedAutoencod
         raise InvalidPlan(f'{folder} was given with --start, and the plan has no start. Add: start = "{found.digest}"')
     if said is not None and found is None:
         raise InvalidPlan(f"The plan starts from {said}. Give its folder with --start.")
-    if found is not None and found.digest != said:
+    if found is not None and said not in (found.digest, ANY):
         raise InvalidPlan(f"The plan starts from {said}, but {folder} holds {found.digest}.")
 
 
