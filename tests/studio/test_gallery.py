@@ -10,6 +10,7 @@ import pytest
 from impasto.corpus.store import Corpus
 from impasto.pictures import png
 from tests.server.running import running
+from tests.server.test_origin import learned
 from tests.server.test_origin import trained as trained  # a fixture: a model beside the corpus that it learned from
 from tests.studio.conftest import Studio
 
@@ -46,8 +47,12 @@ def test_pictures_and_their_makers_are_found_again_after_a_restart(
         studio.page.wait_for_selector(".recipe")
         assert second in studio.page.url
         origin = studio.page.get_by_role("region", name="Made from")
-        origin.get_by_text(f"{len(corpus.rows)} pictures, used under the licence that their makers chose").wait_for()
-        for row in corpus.rows:
+        rows = learned(corpus)
+        origin.get_by_text(f"{len(rows)} pictures, used under the licence that their makers chose").wait_for()
+        origin.get_by_text(
+            f"{len(learned(corpus, 'aa', 'bb'))} works, {len(rows)} works for its autoencoder"
+        ).wait_for()
+        for row in rows:
             assert origin.get_by_text(row.maker.name).count()
             assert origin.get_by_text(row.licence.spdx).count()
         assert origin.get_by_title(corpus.root).count() == 1

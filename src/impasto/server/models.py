@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +12,8 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from impasto.corpus.attribution import by_maker
-from impasto.corpus.store import MANIFEST, Corpus
-from impasto.errors import ImpastoError, InvalidInput, NotFound
+from impasto.corpus.store import MANIFEST
+from impasto.errors import InvalidInput, NotFound
 from impasto.models.clip import CLIPTextEncoder
 from impasto.models.unet import UNet
 from impasto.models.vae import AutoencoderKL
@@ -24,6 +22,7 @@ from impasto.pipeline.loading import DTYPES, find_device, library
 from impasto.pipeline.model import Model
 from impasto.rights import receipts
 from impasto.schema import Digest, Frozen
+from impasto.server.origin import origin
 from impasto.training.plans import ModelPlan
 from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.detect import open_model
@@ -99,13 +98,8 @@ class Offered:
 
     @cached_property
     def origin(self) -> dict[str, Any]:
-        """What it was made from: receipt, corpus, parents."""
-        receipt = self.checkpoint.receipt
-        return {
-            "receipt": receipt and receipt.plain(),
-            "corpus": _corpus(self.path),
-            "parents": [parent.plain() for parent in receipt.parents] if receipt else [],
-        }
+        """What it was made from; see `server.origin`."""
+        return origin(self.checkpoint.receipt, self.path)
 
 
 class Shelf:
@@ -223,7 +217,7 @@ def _info(checkpoint: Checkpoint, path: Path, taken: dict[str, Offered]) -> Mode
         licence=checkpoint.receipt.licence if checkpoint.receipt else None,
         size_bytes=sum(file.stat().st_size for file in files),
         inpaints=spec.unet.in_channels == 2 * spec.vae.latent_channels + 1,
-        has_corpus=(path / "corpus" / MANIFEST).is_file(),
+        has_corpus=(path / receipts.CORPUS / MANIFEST).is_file(),
         consent=checkpoint.receipt.consent if checkpoint.receipt else None,
         **_suggestions(checkpoint),
     )
@@ -242,35 +236,3 @@ def _suggestions(checkpoint: Checkpoint) -> dict[str, Any]:
     names = dict.fromkeys(plan.captions.styles.values())
     styles = [{"name": name, "prompt": worded.format(caption="{prompt}", style=name)} for name in names if worded]
     return {"styles": styles, "examples": [prompt for prompt in plan.sample_prompts if prompt]}
-
-
-def _corpus(path: Path) -> dict[str, Any] | None:
-    folder = path / "corpus"
-    if not (folder / MANIFEST).is_file():
-        return None
-    try:
-        corpus = Corpus.open(folder)
-    except ImpastoError as error:
-        raise InvalidInput("What this model learned from cannot be read: its manifest is damaged.") from error
-    licences = Counter(row.licence.spdx for row in corpus.rows)
-    makers: dict[tuple[str, str | None], dict[str, Any]] = {}
-    consents: dict[tuple[str, str | None], Counter[str]] = {}
-    for row in corpus.rows:
-        consents.setdefault((row.maker.name, row.maker.uri), Counter())[row.consent.basis] += 1
-    for credit in by_maker(corpus.rows):
-        key = (credit.maker.name, credit.maker.uri)
-        entry = makers.setdefault(key, {"name": key[0], "uri": key[1], "rows": 0, "licences": [], "collections": {}})
-        entry["rows"] += credit.works
-        if credit.licence.spdx not in entry["licences"]:
-            entry["licences"].append(credit.licence.spdx)
-        entry["collections"] = dict(Counter(entry["collections"]) + Counter(credit.collections))
-        entry["consent"] = dict(consents[key])
-    return {
-        "name": corpus.manifest.name,
-        "root": corpus.manifest.root,
-        "rows": corpus.manifest.rows,
-        "refused": corpus.manifest.refused,
-        "licences": [{"licence": licence, "rows": rows} for licence, rows in licences.most_common()],
-        "makers": sorted(makers.values(), key=lambda maker: (-maker["rows"], maker["name"])),
-        "policy": corpus.policy.plain(),
-    }

@@ -77,7 +77,16 @@ export interface MakerCredit {
 export interface CorpusOrigin {
   name: string
   root: string
+  /** Works that makers and licences are told of: those learned from, or where that is not known all of the corpus. */
   rows: number
+  /** Whether those are just the works that the receipt names. */
+  learned: boolean
+  /** How many each part learned from; all parts that are not named learned from those of null. */
+  uses: { selection: string; rows: number; part: string | null }[]
+  /** Works in the corpus. */
+  kept: number
+  /** Of those, the works that it is measured on and never learns from. */
+  held_out: number
   refused: number
   licences: { licence: string; rows: number }[]
   makers: MakerCredit[]

@@ -86,31 +86,58 @@ function Makers({ makers }: { makers: MakerCredit[] }) {
   )
 }
 
-function Chain({ links }: { links: { what: string; name: string; digest: string | null }[] }) {
+/** What components are called, in words. */
+const PARTS: Record<string, string> = { vae: 'autoencoder', unet: 'UNet', text_encoder: 'text encoder' }
+
+interface Link {
+  what: string
+  name: string
+  digest: string | null
+  note?: string
+}
+
+function Chain({ links }: { links: Link[] }) {
   return (
     <ol className="chain">
-      {links.map(({ what, name, digest }) => (
+      {links.map(({ what, name, digest, note }) => (
         <li key={`${what} ${name} ${digest}`}>
           <span>{what}</span>
           <b>{name}</b>
           {digest && <code title={digest}>{shortDigest(digest)}</code>}
+          {note && <small>{note}</small>}
         </li>
       ))}
     </ol>
   )
 }
 
+/** How many of a corpus' works were learned from, by which part where parts differ in it. */
+function learnedFrom(root: string, origin: Told): string {
+  const named = origin.corpus?.root === root ? origin.corpus.uses : []
+  const uses = named.length ? named : (origin.receipt?.corpora ?? []).filter((use) => use.root === root).map((use) => ({ ...use, part: null }))
+  const whole = uses.filter(({ part }) => !part).map(({ rows }) => many(rows, 'work'))
+  const parts = uses.filter(({ part }) => part).map(({ rows, part }) => `${many(rows, 'work')} for its ${PARTS[part!] ?? part}`)
+  return [...whole, ...parts].join(', ')
+}
+
 /** Everything that the picture was made from, nearest first. */
-function links(picture: Picture, model: Model | undefined, origin: Told | undefined) {
+function links(picture: Picture, model: Model | undefined, origin: Told | undefined): Link[] {
   const name = model?.name ?? String(picture.recipe?.model_name ?? picture.model)
   const adapters = (picture.recipe?.adapters ?? []) as { name: string; identity: string }[]
+  const roots = [...new Set((origin?.receipt?.corpora ?? []).map(({ root }) => root))]
   return [
     { what: 'Picture', name: `${picture.width} × ${picture.height}`, digest: null },
     { what: 'Model', name: [name, model?.licence].filter(Boolean).join(', '), digest: picture.model_digest },
     ...adapters.map((adapter) => ({ what: 'Adapter', name: adapter.name, digest: adapter.identity })),
     ...(origin?.parents ?? []).map((parent) => ({ what: parent.role, name: parent.name, digest: parent.identity })),
-    ...(origin?.receipt?.corpora ?? []).map((use) => ({ what: 'Corpus', name: many(use.rows, 'work'), digest: use.root })),
+    ...roots.map((root) => ({ what: 'Corpus', name: origin?.corpus?.root === root ? origin.corpus.name : 'not on this server', digest: root, note: learnedFrom(root, origin!) })),
   ]
+}
+
+/** What is in the corpus and was not learned from. */
+function beside(corpus: CorpusOrigin): string {
+  const others = [corpus.held_out > 0 && `${corpus.held_out.toLocaleString('en')} held out to measure it`, corpus.refused > 0 && `${corpus.refused.toLocaleString('en')} left out by the corpus’ rules`].filter(Boolean)
+  return others.length ? ` Not among them: ${others.join(', ')}.` : ''
 }
 
 function Sum({ corpus }: { corpus: CorpusOrigin }) {
@@ -119,7 +146,7 @@ function Sum({ corpus }: { corpus: CorpusOrigin }) {
   return (
     <p className="sum">
       The work of <b>{many(makers, 'maker')}</b>: {many(corpus.rows, 'picture')}, used {rights.join('; ')}.
-      {corpus.refused > 0 && ` ${many(corpus.refused, 'other')} ${corpus.refused === 1 ? 'was' : 'were'} refused by its policy.`}
+      {corpus.learned ? beside(corpus) : ' That is the whole corpus: which of them it learned from, its receipt says by digest only.'}
     </p>
   )
 }
@@ -141,6 +168,7 @@ export function Origin({ picture }: { picture: Picture }) {
     <section className="origin" aria-label="Made from">
       <h3>Made from</h3>
       {corpus && <Sum corpus={corpus} />}
+      {isLoading && <p className="hint" role="status">Looking up whose works it learned from …</p>}
       <Chain links={links(picture, model, origin)} />
       {corpus && (
         <>

@@ -1,0 +1,135 @@
+"""Where a model comes from: its receipt, and the makers, licences and consent of the works that it learned from.
+
+A corpus holds more than a model learned from: works that are held out to measure it, and those that its plan passes
+over. The receipt names what was learned from by the Merkle root of those rows and embeds the plans that chose them, so
+they are chosen again and believed where they come to the same root.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from impasto.corpus.attribution import by_maker
+from impasto.corpus.record import Row
+from impasto.corpus.store import MANIFEST, Corpus
+from impasto.errors import ImpastoError, InvalidInput
+from impasto.receipt import CorpusUse, Receipt
+from impasto.rights import receipts
+from impasto.training.data import chosen_concepts
+from impasto.training.plans import Selection
+from impasto.training.taught import root_of
+
+
+def origin(receipt: Receipt | None, folder: Path) -> dict[str, Any]:
+    """Return what the model in `folder` was made from: `receipt`, `parents`, `corpus`; see `docs/server.md`.
+
+    Raises:
+        InvalidInput: the manifest of its corpus is damaged.
+    """
+    return {
+        "receipt": receipt and receipt.plain(),
+        "corpus": _corpus(receipt, folder),
+        "parents": [parent.plain() for parent in receipt.parents] if receipt else [],
+    }
+
+
+def _corpus(receipt: Receipt | None, folder: Path) -> dict[str, Any] | None:
+    if not (folder / receipts.CORPUS / MANIFEST).is_file():
+        return None
+    try:
+        corpus = Corpus.open(folder / receipts.CORPUS)
+    except ImpastoError as error:
+        raise InvalidInput("What this model learned from cannot be read: its manifest is damaged.") from error
+    uses = [use for use in receipt.corpora if use.root == corpus.manifest.root] if receipt else []
+    found = learned(corpus, receipt, uses) if receipt else {}
+    known = bool(uses) and all(use.selection in found for use in uses)
+    rows = list({row.key: row for rows in found.values() for row in rows}.values()) if known else corpus.rows
+    return {
+        "name": corpus.manifest.name,
+        "root": corpus.manifest.root,
+        "rows": len(rows),
+        "learned": known,
+        "uses": _uses(receipt, folder, uses) if receipt else [],
+        "kept": corpus.manifest.rows,
+        "held_out": sum(row.split == "held-out" for row in corpus.rows),
+        "refused": corpus.manifest.refused,
+        "licences": _licences(rows),
+        "makers": _makers(rows),
+        "policy": corpus.policy.plain(),
+    }
+
+
+def learned(corpus: Corpus, receipt: Receipt, uses: Sequence[CorpusUse]) -> dict[str, Sequence[Row]]:
+    """Return the rows of `corpus` that each of `uses` names, by its selection; without those that cannot be told."""
+    found: dict[str, Sequence[Row]] = {}
+    for rows in _chosen(corpus, receipt):
+        missing = [use for use in uses if use.selection not in found]
+        if len(rows) in (use.rows for use in missing):  # a root takes seconds
+            found[root_of(rows)] = rows
+    return {use.selection: found[use.selection] for use in uses if use.selection in found}
+
+
+def _chosen(corpus: Corpus, receipt: Receipt) -> Iterator[Sequence[Row]]:
+    """Yield the rows that the plans of `receipt` choose, then all that are not held out, then all."""
+    train = [row for row in corpus.rows if row.split == "train"]
+    for select in dict.fromkeys(_selections(receipt)):
+        try:
+            concepts = chosen_concepts(corpus, select)
+        except InvalidInput:  # of another corpus
+            continue
+        collections = select.collections or None
+        yield [
+            row
+            for row in train
+            if (concepts is None or row.concept in concepts)
+            and (collections is None or row.source.collection in collections)
+        ]
+    yield train
+    yield corpus.rows
+
+
+def _selections(receipt: Receipt) -> Iterator[Selection]:
+    for use in receipt.plans.values():
+        try:
+            yield Selection.model_validate(use.plan.get("select", {}))
+        except ValueError:  # another version's plan
+            continue
+
+
+def _uses(receipt: Receipt, folder: Path, uses: Iterable[CorpusUse]) -> list[dict[str, Any]]:
+    """Return what was learned from how many works; `part` names the part that did, None stands for all others."""
+    own = {
+        use.selection: part
+        for part, story in receipts.parts(receipt, folder)
+        for use in (story.corpora if story else ())
+    }
+    of_one_part = {use.selection for use in uses} <= own.keys()
+    return [
+        {"selection": use.selection, "rows": use.rows, "part": None if of_one_part else own.get(use.selection)}
+        for use in uses
+    ]
+
+
+def _licences(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    counts = Counter(row.licence.spdx for row in rows)
+    return [{"licence": licence, "rows": count} for licence, count in counts.most_common()]
+
+
+def _makers(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return who made `rows`, most works first."""
+    makers: dict[tuple[str, str | None], dict[str, Any]] = {}
+    consents: dict[tuple[str, str | None], Counter[str]] = {}
+    for row in rows:
+        consents.setdefault((row.maker.name, row.maker.uri), Counter())[row.consent.basis] += 1
+    for credit in by_maker(rows):
+        key = (credit.maker.name, credit.maker.uri)
+        entry = makers.setdefault(key, {"name": key[0], "uri": key[1], "rows": 0, "licences": [], "collections": {}})
+        entry["rows"] += credit.works
+        if credit.licence.spdx not in entry["licences"]:
+            entry["licences"].append(credit.licence.spdx)
+        entry["collections"] = dict(Counter(entry["collections"]) + Counter(credit.collections))
+        entry["consent"] = dict(consents[key])
+    return sorted(makers.values(), key=lambda maker: (-maker["rows"], maker["name"]))
