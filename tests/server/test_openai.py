@@ -326,8 +326,10 @@ def test_what_open_webui_sends(server: Running) -> None:
     headers = {"Authorization": "Bearer sk-", "Content-Type": "application/json"}
     answer = httpx2.post(f"{server.url}/v1/images/generations", headers=headers, json=asked, timeout=60)
     assert opened(answer.json()["data"][0]["b64_json"]).size == (64, 64)
-    fields = {"model": "tiny", "prompt": "a fox", "n": "1", "size": "64x64", "response_format": "b64_json"}
-    files = [("image[]", png(PICTURE))]
-    answer = httpx2.post(f"{server.url}/v1/images/edits", data=fields, files=files, timeout=60)
-    assert opened(answer.json()["data"][0]["b64_json"]).size == (64, 64)
+    for name, model in (("image", ""), ("image[]", "tiny")):  # one picture or a list of them; nobody chose a model
+        fields = {"model": model, "prompt": "a fox", "n": "1", "size": "64x64", "response_format": "b64_json"}
+        edits = f"{server.url}/v1/images/edits?api-version=2026-01-01"
+        answer = httpx2.post(edits, data=fields, files=[(name, png(PICTURE))], timeout=60)
+        assert opened(answer.json()["data"][0]["b64_json"]).size == (64, 64)
+        assert answer.json()["impasto"]["model"] == "tiny"
     assert json.loads(answer.text)["impasto"]["ignored"] == []

@@ -251,6 +251,7 @@ def test_webuiapi_reads_and_resizes_pictures(api: WebUIApi) -> None:
 def test_what_open_webui_sends(server: Running) -> None:
     """It reads `/options`, sends all of it back with another model, and asks with little."""
     user = "open-webui"
+    assert raw(server, "GET", "/options", headers={"authorization": ""}).status_code == 200  # as it is without a key
     options = raw(server, "GET", "/options", user).json()
     models = raw(server, "GET", "/sd-models", user).json()
     options["sd_model_checkpoint"] = models[1]["title"]
@@ -267,6 +268,9 @@ def test_what_sillytavern_sends(server: Running) -> None:
     assert raw(server, "GET", "/options", user).status_code == 200
     names = [one["name"] for one in raw(server, "GET", "/upscalers", user).json()]
     assert names[0] == "None"
+    for listing in ("/sd-vae", "/sd-modules"):
+        assert raw(server, "GET", listing, user).json() == []
+    assert "forge_preset" not in raw(server, "GET", "/options", user).json()  # or it sends modules that are not here
     title = raw(server, "GET", "/sd-models", user).json()[0]["title"]
     assert raw(server, "POST", "/options", user, json={"sd_model_checkpoint": title}).status_code == 200
     progress = raw(server, "GET", "/progress", user).json()

@@ -53,6 +53,7 @@ SILLYTAVERN = {
     "enable_hr": True,
     "hr_upscaler": "Latent",
     "hr_scale": 2,
+    "hr_additional_modules": [],
     "denoising_strength": 0.7,
     "hr_second_pass_steps": 0,
     "override_settings": {"CLIP_stop_at_last_layers": 2, "sd_vae": None},

@@ -118,7 +118,7 @@ def parsed(kind: type[SaidT], fields: Mapping[str, Any]) -> SaidT:
             done here; names the field.
     """
     try:
-        said = kind.model_validate({key: value for key, value in fields.items() if value is not None})
+        said = kind.model_validate({key: value for key, value in fields.items() if not _left_out(key, value)})
     except ValidationError as problems:
         first = problems.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -129,6 +129,11 @@ def parsed(kind: type[SaidT], fields: Mapping[str, Any]) -> SaidT:
             raise RequestRefused(f"Unknown parameter: {field!r:.80}.", field[:80])
     _check_possible(said)
     return said
+
+
+def _left_out(key: str, value: Any) -> bool:
+    """Whether a field says nothing; a form cannot hold null, and Open WebUI sends a model that nobody chose as ''."""
+    return value is None or (key == "model" and value == "")
 
 
 def _check_possible(said: Said) -> None:

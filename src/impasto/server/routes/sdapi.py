@@ -292,7 +292,7 @@ def _resized(said: Extras, service: Service, text: str) -> bytes:
     return written.getvalue()
 
 
-def interrogate(said: PictureSaid) -> None:  # noqa: ARG001 - what clients send  # noqa: ARG001 - what a client may send
+def interrogate(said: PictureSaid) -> None:  # noqa: ARG001 - what clients send
     """Refuse: there is no model here that describes pictures."""
     raise HTTPException(501, "There is no model here that describes pictures. Leave interrogate out.")
 
