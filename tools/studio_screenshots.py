@@ -119,7 +119,7 @@ def take(browser: Browser, url: str, folder: Path) -> None:
     page = opened(browser, url, DESKTOP, "light")
     shot(page, folder / "studio-make.png")
     page.locator(".works .tile").first.click()
-    page.wait_for_selector(".origin li")
+    page.wait_for_selector(".origin .makers")
     shot(page, folder / "studio-origin.png")
     page.get_by_role("button", name="Send to edit").click()
     page.wait_for_selector(".sheet img")

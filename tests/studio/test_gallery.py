@@ -50,7 +50,7 @@ def test_pictures_and_their_makers_are_found_again_after_a_restart(
         rows = learned(corpus)
         origin.get_by_text(f"{len(rows)} pictures, used under the licence that their makers chose").wait_for()
         origin.get_by_text(
-            f"{len(learned(corpus, 'aa', 'bb'))} works, {len(rows)} works for its autoencoder"
+            f"{len(learned(corpus, 'aa', 'bb'))} works, {len(rows)} for its autoencoder"
         ).wait_for()
         for row in rows:
             assert origin.get_by_text(row.maker.name).count()

@@ -37,7 +37,8 @@ class Live:
     """How far a running job is; gone when the server is.
 
     Attributes:
-        started: by the monotonic clock, when its first picture was begun in this attempt.
+        started: by the monotonic clock, when its first step in this attempt was done: until then a model may be loaded,
+            which says nothing of the pace.
         before: how far it was then, 0 to 1.
         progress: how far it is, 0 to 1.
         done: pictures and sheets that are finished.
@@ -329,8 +330,11 @@ class Supervisor:
         totals = {job.id: job.total for job in self._claim.jobs} if self._claim else {}
         for job, pictures in message["jobs"].items():
             if (live := self.live.get(job)) and job in totals:
+                first = not live.steps
                 live.step, live.steps = message["step"], message["steps"]
                 live.progress = min(1.0, (live.done + pictures * live.step / live.steps) / totals[job])
+                if first:
+                    live.started, live.before = time.monotonic(), live.progress
                 self.changed(job)
 
     def _previewed(self, message: dict[str, Any]) -> None:

@@ -104,6 +104,8 @@ export interface Adapter {
   kind: 'lora' | 'embedding' | string
   base: string | null
   trigger: string | null
+  /** Works that it learned from, by the right to use them; null where it does not say. */
+  consent: Record<string, number> | null
   size_bytes: number | null
   thumbnail: boolean
 }

@@ -60,7 +60,7 @@ function StartSection() {
             <Choice
               label="Work on"
               value={mask.area}
-              options={[{ id: 'whole', label: 'The whole picture' }, { id: 'masked', label: 'The masked part, enlarged' }]}
+              options={[{ id: 'whole', label: 'Whole picture' }, { id: 'masked', label: 'Masked part', note: 'Enlarged while it is painted, for fine detail' }]}
               onChange={(area) => change({ area: area as MaskSettings['area'] })}
             />
             <Choice
@@ -125,7 +125,7 @@ export function Composer() {
           {sending ? 'Sending' : grid ? 'Make the grid' : 'Make'}
         </Button>
         <ToggleButton className="plain all" isSelected={full} onChange={(on) => setView({ full: on })}>
-          <SlidersHorizontal aria-hidden /> {full ? 'Fewer controls' : 'All controls'}
+          <SlidersHorizontal aria-hidden /> <span>{full ? 'Fewer controls' : 'All controls'}</span>
         </ToggleButton>
       </div>
     </section>

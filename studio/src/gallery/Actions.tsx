@@ -1,5 +1,5 @@
 import { Brush, Download, Repeat, Shuffle, Sprout, Star, Trash2, ZoomIn } from 'lucide-react'
-import { useState } from 'react'
+import { useEffect, useState } from 'react'
 import { Button, Dialog, DialogTrigger, Heading, Modal, ModalOverlay, Popover, ToggleButton } from 'react-aria-components'
 
 import { api } from '../api/client'
@@ -9,6 +9,14 @@ import { complain } from '../controls/notices'
 import { learn, useCapabilities } from '../state/server'
 import { goTo, setView, show, toStage } from '../state/view'
 import { remove, sameSeed, sendToEdit, star, useAgain, vary } from './use'
+
+/** What upscalers are called, in words; what they enlarge is then painted over. */
+const UPSCALERS: Record<string, string> = {
+  lanczos: 'Its pixels (Lanczos)',
+  latent: 'Its latents',
+  'latent-nearest': 'Its latents (nearest)',
+  'latent-bicubic': 'Its latents (bicubic)',
+}
 
 function Upscale({ picture }: { picture: Picture }) {
   const { data } = useCapabilities()
@@ -30,7 +38,7 @@ function Upscale({ picture }: { picture: Picture }) {
       <IconButton label="Enlarge"><ZoomIn aria-hidden /></IconButton>
       <Popover className="popover">
         <Dialog className="enlarge" aria-label="Enlarge">
-          <Choice label="How" value={chosen} options={upscalers.map((name) => ({ id: name, label: name }))} onChange={setUpscaler} />
+          <Choice label="Enlarge" value={chosen} options={upscalers.map((name) => ({ id: name, label: UPSCALERS[name] ?? name }))} onChange={setUpscaler} />
           <div className="row">
             {[2, 4].map((scale) => (
               <Button key={scale} className="plain" onPress={() => send(scale)}>
@@ -45,10 +53,17 @@ function Upscale({ picture }: { picture: Picture }) {
 }
 
 /** Asks before a picture is deleted, as that cannot be taken back. */
-function Delete({ picture }: { picture: Picture }) {
+function Delete({ picture, byKey }: { picture: Picture; byKey: boolean }) {
+  const [open, setOpen] = useState(false)
+  useEffect(() => {
+    if (!byKey) return
+    const press = (event: KeyboardEvent) => event.key === 'Delete' && !(event.target as HTMLElement).closest('input, textarea') && setOpen(true)
+    window.addEventListener('keydown', press)
+    return () => window.removeEventListener('keydown', press)
+  }, [byKey])
   return (
-    <DialogTrigger>
-      <IconButton label="Delete" keys="Del"><Trash2 aria-hidden /></IconButton>
+    <DialogTrigger isOpen={open} onOpenChange={setOpen}>
+      <IconButton label="Delete" keys={byKey ? 'Del' : undefined}><Trash2 aria-hidden /></IconButton>
       <ModalOverlay className="veil" isDismissable>
         <Modal className="small-modal">
           <Dialog role="alertdialog">
@@ -91,8 +106,8 @@ function Again({ picture }: { picture: Picture }) {
   )
 }
 
-/** What can be done with a picture; a sheet of several has no recipe of its own. */
-export function Actions({ picture }: { picture: Picture }) {
+/** What can be done with a picture, by key too where it is the only one; a sheet of several has no recipe of its own. */
+export function Actions({ picture, byKey = false }: { picture: Picture; byKey?: boolean }) {
   return (
     <div className="actions" role="group" aria-label="What to do with it">
       {picture.recipe && <Again picture={picture} />}
@@ -112,7 +127,7 @@ export function Actions({ picture }: { picture: Picture }) {
         <a className="icon" href={`${picture.url}?download=1`} download aria-label="Download" title="Download">
           <Download aria-hidden />
         </a>
-        <Delete picture={picture} />
+        <Delete picture={picture} byKey={byKey} />
       </span>
     </div>
   )

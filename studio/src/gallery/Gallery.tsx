@@ -4,6 +4,7 @@ import { Button, Input, SearchField, ToggleButton } from 'react-aria-components'
 
 import { Choice } from '../controls'
 import { allPictures, useModels, usePictures, useSettled } from '../state/server'
+import { goTo } from '../state/view'
 import { Tile } from './Tile'
 
 /** Moves the focus as the arrows say, over tiles in rows of whatever length the width gives. */
@@ -34,6 +35,25 @@ function End({ more, busy }: { more: () => void; busy: boolean }) {
   )
 }
 
+/** What is said where no picture hangs. */
+function Bare({ filtered }: { filtered: boolean }) {
+  if (filtered) {
+    return (
+      <div className="message">
+        <h2>No picture fits.</h2>
+        <p>Search for fewer words, or take the star or the model away.</p>
+      </div>
+    )
+  }
+  return (
+    <div className="message">
+      <h2>The walls are still bare.</h2>
+      <p>Every picture that you make hangs here, with its recipe.</p>
+      <Button className="plain" onPress={() => goTo('make')}>Make the first one</Button>
+    </div>
+  )
+}
+
 export function Gallery() {
   const [search, setSearch] = useState('')
   const [starred, setStarred] = useState(false)
@@ -57,10 +77,7 @@ export function Gallery() {
         </ToggleButton>
       </header>
       {pictures.length === 0 && !isPending ? (
-        <div className="message">
-          <h2>{asked || starred || model ? 'No picture fits.' : 'The walls are still bare.'}</h2>
-          <p>{asked || starred || model ? 'Search for fewer words, or take the star or the model away.' : 'Every picture that you make hangs here, with its recipe.'}</p>
-        </div>
+        <Bare filtered={!!asked || starred || !!model} />
       ) : (
         <ul className="wall" onKeyDown={arrows}>
           {pictures.map((picture) => (

@@ -2,8 +2,8 @@ import { ExternalLink } from 'lucide-react'
 import { useState } from 'react'
 import { Button } from 'react-aria-components'
 
-import type { CorpusOrigin, MakerCredit, Model, Origin as Told, Picture } from '../api/types'
-import { useModels, useOrigin } from '../state/server'
+import type { Adapter, CorpusOrigin, MakerCredit, Model, Origin as Told, Picture } from '../api/types'
+import { useAdapters, useModels, useOrigin } from '../state/server'
 import { many, shortDigest } from '../words'
 
 const FIRST_MAKERS = 8
@@ -80,7 +80,7 @@ function Makers({ makers }: { makers: MakerCredit[] }) {
         ))}
       </ul>
       {makers.length > shown.length && (
-        <Button className="quiet" onPress={() => setAll(true)}>{`Show all ${makers.length} makers`}</Button>
+        <Button className="quiet" onPress={() => setAll(true)}>Show all makers</Button>
       )}
     </>
   )
@@ -116,19 +116,27 @@ function learnedFrom(root: string, origin: Told): string {
   const named = origin.corpus?.root === root ? origin.corpus.uses : []
   const uses = named.length ? named : (origin.receipt?.corpora ?? []).filter((use) => use.root === root).map((use) => ({ ...use, part: null }))
   const whole = uses.filter(({ part }) => !part).map(({ rows }) => many(rows, 'work'))
-  const parts = uses.filter(({ part }) => part).map(({ rows, part }) => `${many(rows, 'work')} for its ${PARTS[part!] ?? part}`)
+  const parts = uses.filter(({ part }) => part).map(({ rows, part }) => `${rows.toLocaleString('en')} for its ${PARTS[part!] ?? part}`)
   return [...whole, ...parts].join(', ')
 }
 
+/** How many works an adapter learned from, and by what right they are used. */
+function taughtBy(name: string, known: Adapter[]): string {
+  const consent = known.find(({ id }) => id === name)?.consent
+  if (!consent) return 'What it learned from is not known.'
+  const rows = Object.values(consent).reduce((sum, count) => sum + count, 0)
+  return `${many(rows, 'work')}, used ${Object.keys(consent).map((basis) => BASES[basis] ?? basis).join('; ')}`
+}
+
 /** Everything that the picture was made from, nearest first. */
-function links(picture: Picture, model: Model | undefined, origin: Told | undefined): Link[] {
+function links(picture: Picture, model: Model | undefined, origin: Told | undefined, known: Adapter[]): Link[] {
   const name = model?.name ?? String(picture.recipe?.model_name ?? picture.model)
   const adapters = (picture.recipe?.adapters ?? []) as { name: string; identity: string }[]
   const roots = [...new Set((origin?.receipt?.corpora ?? []).map(({ root }) => root))]
   return [
     { what: 'Picture', name: `${picture.width} × ${picture.height}`, digest: null },
     { what: 'Model', name: [name, model?.licence].filter(Boolean).join(', '), digest: picture.model_digest },
-    ...adapters.map((adapter) => ({ what: 'Adapter', name: adapter.name, digest: adapter.identity })),
+    ...adapters.map((adapter) => ({ what: 'Adapter', name: adapter.name, digest: adapter.identity, note: taughtBy(adapter.name, known) })),
     ...(origin?.parents ?? []).map((parent) => ({ what: parent.role, name: parent.name, digest: parent.identity })),
     ...roots.map((root) => ({ what: 'Corpus', name: origin?.corpus?.root === root ? origin.corpus.name : 'not on this server', digest: root, note: learnedFrom(root, origin!) })),
   ]
@@ -163,13 +171,14 @@ export function Origin({ picture }: { picture: Picture }) {
   const { data: models = [], isPending: looking } = useModels()
   const model = models.find(({ digest }) => digest === picture.model_digest)
   const { data: origin, isLoading, error } = useOrigin(model?.id)
+  const { data: adapters = [] } = useAdapters()
   const corpus = origin?.corpus
   return (
     <section className="origin" aria-label="Made from">
       <h3>Made from</h3>
       {corpus && <Sum corpus={corpus} />}
       {isLoading && <p className="hint" role="status">Looking up whose works it learned from …</p>}
-      <Chain links={links(picture, model, origin)} />
+      <Chain links={links(picture, model, origin, adapters)} />
       {corpus && (
         <>
           <Licences corpus={corpus} />

@@ -53,7 +53,7 @@ export function Viewer() {
               <>
                 <Heading slot="title">{picture.prompt || 'Untitled'}</Heading>
                 <p className="date">{when(time(picture.created))}</p>
-                <Actions picture={picture} />
+                <Actions picture={picture} byKey />
                 <Recipe picture={picture} />
                 <Origin picture={picture} />
               </>

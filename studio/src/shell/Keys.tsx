@@ -7,7 +7,7 @@ import { setView, useView } from '../state/view'
 const KEYS: [string, [string, string][]][] = [
   ['Everywhere', [['Ctrl Enter', 'Make'], ['Esc', 'Cancel what is being made, or close'], ['/', 'To the prompt'], ['?', 'These keys']]],
   ['In the prompt', [['Ctrl ↑', 'More weight for the word or selection'], ['Ctrl ↓', 'Less weight']]],
-  ['Gallery and pictures', [['← → ↑ ↓', 'From picture to picture'], ['Enter', 'Look closely'], ['S', 'Star']]],
+  ['Gallery and pictures', [['← → ↑ ↓', 'From picture to picture'], ['Enter', 'Look closely'], ['S', 'Star'], ['Del', 'Delete']]],
   ['On the canvas', [['B', 'Brush'], ['E', 'Eraser'], ['R', 'Box'], ['H', 'Move'], ['[ ]', 'Smaller, larger brush'], ['Ctrl Z', 'Undo'], ['Ctrl Shift Z', 'Redo'], ['+ −', 'Zoom'], ['0', 'Fit']]],
 ]
 

@@ -33,7 +33,8 @@ export function wrong(job: Job): string {
 
 /** The one picture of a job, large, with its label under it. */
 function Single({ id }: { id: string }) {
-  const { data: picture } = usePicture(id)
+  const { data: picture, error } = usePicture(id)
+  if (error) return <p className="hint">{error.message}</p>
   if (!picture) return <div className="work empty" />
   return (
     <figure className="work">
@@ -111,7 +112,7 @@ function Outcome({ job }: { job: Job }) {
   return (
     <div className="message">
       <h2>Cancelled</h2>
-      <p>Nothing was painted. Your words are still on the left.</p>
+      <p>Nothing was painted. Your words are still there.</p>
       <Button className="plain" onPress={() => retry(job)}>Make it after all</Button>
     </div>
   )
@@ -125,7 +126,7 @@ function Welcome() {
   return (
     <div className="message welcome">
       <h2>Say what you would like to see.</h2>
-      <p>Write it on the left and press Make. Or drop a picture that was made with Impasto, A1111 or ComfyUI anywhere on this page to get its recipe back.</p>
+      <p>Write it under “What to paint” and press Make. Or drop a picture that was made with Impasto, A1111 or ComfyUI anywhere on this page to get its recipe back.</p>
       {examples.length > 0 && (
         <div className="chips">
           {examples.map((example) => (
