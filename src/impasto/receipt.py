@@ -92,7 +92,7 @@ class Receipt(Frozen):
 
     Attributes:
         format: version of this format.
-        kind: of the artefact.
+        kind: of the artefact; an `assembly` was put together from networks of several models, none of them changed.
         name: what people call it.
         identity: digest of the finished weights and configuration.
         components: digest of each component's tensors, by component (`unet`, `vae`, ...).
@@ -108,7 +108,7 @@ class Receipt(Frozen):
     """
 
     format: Literal["impasto-receipt/1"] = "impasto-receipt/1"
-    kind: Literal["base", "adapter", "embedding", "merge", "conversion"]
+    kind: Literal["base", "adapter", "embedding", "merge", "conversion", "assembly"]
     name: Text
     identity: Digest | None = None
     components: dict[str, Digest] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ from impasto.diffusion.names import A1111_SCHEDULES, COMFYUI, COMFYUI_SCHEDULES,
 from impasto.diffusion.samplers import SAMPLERS
 from impasto.diffusion.schedules import SIGMAS
 from impasto.pictures import comfyui, infotext
+from impasto.pictures.infotext import Hashes
 from impasto.recipe import Recipe
 
 FOX: dict[str, Any] = {
@@ -356,7 +357,9 @@ def test_every_field_that_a1111_has_comes_back() -> None:
     adapters = [{"name": "ink: a", "identity": "sha256:" + "1" * 64}]
     embeddings = [{"name": "glow", "identity": "sha256:" + "2" * 64}]
     recipe = Recipe(**{**FOX, **choices, "noise": "a1111-cpu", "adapters": adapters, "embeddings": embeddings})
-    text = infotext.write(recipe, {"ink: a": "0123456789ab", "glow": "ba9876543210", "other": "0" * 12})
+    parts = {"ink: a": "0123456789ab", "glow": "ba9876543210", "other": "0" * 12}
+    text = infotext.write(recipe, Hashes(parts, model="fe4efff1e1", vae="735e4c3a44", vae_name="a, b.vae.pt"))
+    assert 'Model hash: fe4efff1e1, Model: glyph, VAE hash: 735e4c3a44, VAE: "a, b.vae.pt",' in text
     assert "Sampler: DPM++ 2M SDE Heun, Schedule type: Beta," in text
     assert "Denoising strength: 0.5, Clip skip: 2, ENSD: 31337, RNG: CPU, Hires upscale: 2," in text
     assert 'Lora hashes: "ink a: 0123456789ab", TI hashes: "glow: ba9876543210", Noise Schedule' in text

@@ -185,7 +185,19 @@ def test_another_autoencoder(here: Path, autoencoders: Path, model: str, name: s
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in loaded.vae.state_dict().items())
     assert torch.equal(loaded.unet.conv_in.weight, tiny.stable_diffusion().unet.conv_in.weight)
     assert loaded.digest not in (tiny.stable_diffusion().digest, other_vae().digest)
-    assert loaded.checkpoint.receipt is None
+    receipt = loaded.checkpoint.receipt
+    assert receipt is not None
+    assert (receipt.kind, receipt.identity) == ("assembly", loaded.digest)
+    own, whole = files.tensors_digest(wanted), tiny.stable_diffusion().digest
+    assert [(one.role, one.identity) for one in receipt.parents] == [("model", whole), ("autoencoder", own)]
+    assert receipt.components["vae"] == own
+
+
+@pytest.mark.parametrize("model", ["folder", "model.safetensors"])
+def test_its_own_autoencoder_changes_nothing(here: Path, model: str) -> None:
+    again = open_model(here / model, Choices(vae=here / "folder" / "vae"))
+    assert again.digest == open_model(here / model).digest
+    assert (again.receipt, again.substitute) == (None, None)
 
 
 def test_what_is_no_autoencoder(here: Path, tmp_path: Path) -> None:

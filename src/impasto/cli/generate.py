@@ -163,10 +163,9 @@ def _from_text(found: Infotext, look: Look, images: Sequence[Image]) -> dict[str
 def _unlike(found: Infotext, picture: Picture, model: Model) -> Iterator[str]:
     """Yield what of an infotext was not followed, and what was used in the place of what it names."""
     from impasto.pictures.infotext import beyond
-    from impasto.pipeline.reproduction import other_files, other_model
+    from impasto.pipeline.reproduction import other_files, other_model, other_vae
 
-    if other := other_model(found, model):
-        yield other
+    yield from filter(None, (other_model(found, model), other_vae(found, model)))
     second = picture.recipe.hires and picture.recipe.hires.model
     done = ("Hires checkpoint",) if second else ()
     yield from (f"the text's {key} is not followed here" for key in beyond(found) if key not in done)

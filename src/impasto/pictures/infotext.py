@@ -191,17 +191,36 @@ class Infotext:
     program: str = "A1111"
 
 
-def write(recipe: Recipe, hashes: Mapping[str, str] | None = None) -> str:
+@dataclass(frozen=True)
+class Hashes:
+    """By what A1111 knows the files that a picture is made with: the beginnings of hexadecimal SHA-256s.
+
+    Attributes:
+        parts: 12 digits of adapters and embeddings, by their names.
+        model: 10 digits of the checkpoint's file, where the model is one file.
+        vae: 10 digits of the file of an autoencoder that took the place of the model's own.
+        vae_name: name of that file, or of the folder that it was.
+    """
+
+    parts: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+    vae: str | None = None
+    vae_name: str | None = None
+
+
+def write(recipe: Recipe, hashes: Hashes | None = None) -> str:
     """Return the infotext of `recipe`; names without a counterpart there stand as they are here.
+
+    A model that is no single file has no hash that other programs know it by; in its place is that of its weights.
 
     Args:
         recipe: to write of.
-        hashes: the 12 digits by which A1111 knows the adapters and embeddings, by their names.
+        hashes: by what A1111 knows the files.
     """
-    return assemble(recipe.prompt, recipe.negative_prompt, _pairs(recipe, hashes or {}))
+    return assemble(recipe.prompt, recipe.negative_prompt, _pairs(recipe, hashes or Hashes()))
 
 
-def _pairs(recipe: Recipe, hashes: Mapping[str, str]) -> dict[str, Any]:
+def _pairs(recipe: Recipe, hashes: Hashes) -> dict[str, Any]:
     """Return the pairs in A1111's order."""
     return {
         "Steps": recipe.steps,
@@ -210,8 +229,10 @@ def _pairs(recipe: Recipe, hashes: Mapping[str, str]) -> dict[str, Any]:
         "CFG scale": number(recipe.guidance),
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}",
-        "Model hash": recipe.model_digest.removeprefix("sha256:")[:10],
+        "Model hash": hashes.model or short(recipe.model_digest),
         "Model": recipe.model_name,
+        "VAE hash": hashes.vae,
+        "VAE": hashes.vae_name,
         **_variation_pairs(recipe),
         "Denoising strength": _strength(recipe),
         "Clip skip": recipe.clip_skip if recipe.clip_skip > 1 else None,
@@ -220,8 +241,8 @@ def _pairs(recipe: Recipe, hashes: Mapping[str, str]) -> dict[str, Any]:
         "Tiling": "True" if recipe.seamless == "xy" else None,
         **_hires_pairs(recipe),
         **_mask_pairs(recipe),
-        "Lora hashes": _hashes([use.name for use in recipe.adapters], hashes),
-        "TI hashes": _hashes([use.name for use in recipe.embeddings], hashes),
+        "Lora hashes": _hashes([use.name for use in recipe.adapters], hashes.parts),
+        "TI hashes": _hashes([use.name for use in recipe.embeddings], hashes.parts),
         "Noise Schedule": "Zero Terminal SNR" if recipe.zero_snr else None,
         "Emphasis": EMPHASIS_NAMES[recipe.emphasis],
         **_option_pairs(recipe),
@@ -229,6 +250,11 @@ def _pairs(recipe: Recipe, hashes: Mapping[str, str]) -> dict[str, Any]:
         **_interval_pairs(recipe),
         "Version": f"Impasto {__version__}",
     }
+
+
+def short(digest: str) -> str:
+    """Return the 10 digits by which A1111 knows the file whose SHA-256 is `digest` (`sha256:<hex>`)."""
+    return digest.removeprefix("sha256:")[:10]
 
 
 def _sampler_name(sampler: str, options: SamplerOptions | None) -> str:

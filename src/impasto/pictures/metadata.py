@@ -10,7 +10,7 @@ from PIL import Image
 
 from impasto.errors import InvalidRecipe
 from impasto.pictures import comfyui, formats, infotext, invokeai
-from impasto.pictures.infotext import Infotext
+from impasto.pictures.infotext import Hashes, Infotext
 from impasto.pictures.origin import Commitment, Origin, Telling, check_telling, pixels_digest
 from impasto.recipe import Recipe
 
@@ -56,7 +56,7 @@ def save(
     *,
     origin: Origin | None = None,
     telling: Telling = "full",
-    hashes: Mapping[str, str] | None = None,
+    hashes: Hashes | None = None,
 ) -> Commitment | None:
     """Write the picture `image` of `recipe` to `path`, as PNG, JPEG or WebP by its ending.
 
@@ -67,7 +67,7 @@ def save(
         origin: where; its `pixels` are filled in.
         telling: `full` writes recipe, origin and infotext; `private` only the seal of a commitment, which is returned
             and opens it; `none` nothing.
-        hashes: by which A1111 knows the adapters and embeddings, by their names; for the infotext.
+        hashes: by what A1111 knows the files that it was made with; for the infotext.
 
     Raises:
         InvalidInput: no such format or telling, or no room in it for that much text.
@@ -81,9 +81,7 @@ def save(
     return commitment
 
 
-def _full(
-    image: Image.Image, recipe: Recipe, origin: Origin | None, hashes: Mapping[str, str] | None
-) -> dict[str, str]:
+def _full(image: Image.Image, recipe: Recipe, origin: Origin | None, hashes: Hashes | None) -> dict[str, str]:
     texts = {"impasto": recipe.canonical().decode("utf-8")}
     if origin:
         filled = origin.model_copy(update={"pixels": pixels_digest(image)})

@@ -40,7 +40,8 @@ def load(
     dtype = torch.float32 if dtype is None and device.type == "cpu" else dtype
     loaded = load_model(place, dtype, device, Choices(ema=ema, vae=_place(vae, "vae") if vae else None))
     if verify:
-        receipts.check(loaded.checkpoint, place)
+        substitute = loaded.checkpoint.substitute
+        receipts.check(substitute.model if substitute else loaded.checkpoint, place)
     return Model(loaded, loaded.checkpoint.about, library(loaded.spec, adapters, embeddings, verify=verify))
 
 

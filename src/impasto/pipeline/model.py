@@ -25,7 +25,9 @@ from impasto.diffusion.schedules import NoiseSchedule
 from impasto.errors import InvalidInput, InvalidRecipe, PictureFailed
 from impasto.models.specs import ModelSpec
 from impasto.pictures.canvas import Canvas, prepared
+from impasto.pictures.infotext import Hashes
 from impasto.pictures.origin import Origin, pixels_digest
+from impasto.pipeline import hashes
 from impasto.pipeline.beginnings import Beginning, from_canvas, noise_for
 from impasto.pipeline.calls import called, identified
 from impasto.pipeline.checks import check
@@ -82,6 +84,11 @@ class Model:
     def digest(self) -> str:
         """Identity of its weights and configuration: of the files, where it came from files."""
         return self.networks.digest
+
+    @cached_property
+    def hashes(self) -> Hashes:
+        """By what A1111 knows the files that it came from."""
+        return hashes.of(self.networks)
 
     @cached_property
     def words(self) -> Words:
@@ -327,7 +334,7 @@ class Model:
             images = [progress.canvas.finished(image) for image in images]
         origin = self.origin(batch=len(images))
         return [
-            Picture(image, recipe, origin, self.library.hashes(recipe))
+            Picture(image, recipe, origin, replace(self.hashes, parts=self.library.hashes(recipe)))
             for image, recipe in zip(images, progress.recipes, strict=True)
         ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from impasto.pictures import metadata
 from impasto.pictures.canvas import Canvas
+from impasto.pictures.infotext import Hashes
 from impasto.pictures.origin import Commitment, Origin, Telling
 from impasto.recipe import Recipe
 
@@ -24,13 +24,13 @@ class Picture:
         image: the pixels.
         recipe: what determined them.
         origin: where they were made.
-        hashes: by which A1111 knows the adapters and embeddings of the recipe, by their names.
+        hashes: by what A1111 knows the files that it was made with.
     """
 
     image: Image.Image
     recipe: Recipe
     origin: Origin
-    hashes: Mapping[str, str] = field(default_factory=dict)
+    hashes: Hashes = field(default_factory=Hashes)
 
     def save(self, path: str | os.PathLike[str], telling: Telling = "full") -> Commitment | None:
         """Write a PNG, JPEG or WebP file, by the ending of `path`, with the recipe inside.

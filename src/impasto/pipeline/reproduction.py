@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -21,10 +20,10 @@ from impasto.pictures.compare import Difference, difference
 from impasto.pictures.infotext import Infotext
 from impasto.pictures.metadata import Said
 from impasto.pictures.origin import Commitment, Origin, pixels_digest
+from impasto.pipeline import hashes
 from impasto.pipeline.model import Model
 from impasto.pipeline.picture import Picture
 from impasto.recipe import Recipe
-from impasto.weights.facts import remembered
 from impasto.weights.load import LoadedModel
 
 LOSSY = (".jpg", ".jpeg")
@@ -125,8 +124,9 @@ def judge(path: Path, said: Said, picture: Picture, model: Model | None = None) 
     apart = difference(file, _as_saved(picture.image, path))
     if apart is not None and apart.none:
         return Verdict(apart, ())
-    other = other_model(said.infotext, model) if said.infotext and not said.recipe and model else None
-    return Verdict(apart, (*((other,) if other else ()), *_reasons(path, file, said, picture)))
+    text = said.infotext if not said.recipe else None
+    others = (other_model(text, model), other_vae(text, model)) if text and model else ()
+    return Verdict(apart, (*filter(None, others), *_reasons(path, file, said, picture)))
 
 
 def _as_saved(image: Image.Image, path: Path) -> Image.Image:
@@ -162,19 +162,16 @@ def _reasons(path: Path, file: Image.Image, said: Said, picture: Picture) -> Ite
             yield "the file's pixels were changed after it was made"
 
 
-LEGACY = (0x100000, 0x10000)
-"""Where in a file the part is that A1111 hashed until the end of 2022, and how many bytes it has."""
-
-
 def other_model(found: Infotext, model: Model) -> str | None:
     """Return in words that `found` names another model than `model`; None where it does not, or names none.
 
-    A hash of ten digits is of a whole file; one of eight of a part of it. Our own texts have that of the weights.
+    A hash of ten digits is of a whole file; one of eight of a part of it. Our own texts have that of the weights where
+    a model is no single file, and so have all of them that were written before there was another.
     """
     told = found.parameters.get("Model hash", "").lower()
     if found.program not in TOLD_BY_HASH or not re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{10}", told):
         return None
-    own = [model.digest.removeprefix("sha256:")[:10], *_file_hash(model, len(told))]
+    own = [infotext.short(model.digest), *_file_hash(model, len(told))]
     if told in own:
         return None
     named = found.parameters.get("Model", "a model")
@@ -186,25 +183,30 @@ TOLD_BY_HASH = (*infotext.A1111_LIKE, "Impasto")
 
 def _file_hash(model: Model, digits: int) -> Iterator[str]:
     """Yield by what hash A1111 knows the file that `model` came from, if it is one; the whole one is remembered."""
-    if not isinstance(model.networks, LoadedModel):
+    if not isinstance(model.networks, LoadedModel) or (path := model.networks.checkpoint.file) is None:
         return
-    paths = {path for part in model.networks.checkpoint.components.values() for path in part.file.paths}
-    if len(paths) != 1:
-        return
-    (path,) = paths
-    if digits == 8:
-        with path.open("rb") as file:
-            file.seek(LEGACY[0])
-            yield hashlib.sha256(file.read(LEGACY[1])).hexdigest()[:digits]
-    else:
-        with remembered() as facts:
-            yield facts.sha256(path).removeprefix("sha256:")[:digits]
+    yield hashes.legacy(path) if digits == 8 else str(model.hashes.model)
+
+
+def other_vae(found: Infotext, model: Model) -> str | None:
+    """Return in words that `found` names another autoencoder than `model` has; None where it does not, or names none.
+
+    Its hash is believed where there is one, its name where not; A1111 leaves both out for a model's own.
+    """
+    told, name = found.parameters.get("VAE hash", "").lower(), found.parameters.get("VAE")
+    if found.program not in TOLD_BY_HASH or (not name and model.hashes.vae_name is None):
+        return None
+    same = told == model.hashes.vae if told and model.hashes.vae else name == model.hashes.vae_name
+    if same:
+        return None
+    own = "the model's own"
+    return f"another autoencoder: {name or own} then, {model.hashes.vae_name or own} now"
 
 
 def other_files(found: Infotext, picture: Picture) -> Iterator[str]:
     """Yield the adapters and embeddings of `picture` that are other files than those that `found` names."""
     told = infotext.hashes(found)
-    for name, digits in picture.hashes.items():
+    for name, digits in picture.hashes.parts.items():
         theirs = told.get(name.replace(":", "").replace(",", ""), digits)
         if theirs != digits:
             yield f"{name} is another file: {theirs} then, {digits} now"

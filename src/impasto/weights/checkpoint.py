@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -60,6 +61,29 @@ class Component:
 
 
 @dataclass(frozen=True, eq=False)
+class Substitute:
+    """An autoencoder in the place of a model's own.
+
+    Attributes:
+        path: of the file or folder that it came from.
+        model: as it was before.
+    """
+
+    path: Path
+    model: Checkpoint
+
+    @property
+    def name(self) -> str:
+        """What people call it: the name of the file, or of the folder that has it."""
+        return self.path.parent.name if self.path.name == "vae" else self.path.name
+
+    @cached_property
+    def file_digest(self) -> str | None:
+        """SHA-256 of the file that the autoencoder came from; None where that was a folder."""
+        return _file_digest(self.path) if self.path.is_file() else None
+
+
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A model as it lies in files.
 
@@ -71,6 +95,8 @@ class Checkpoint:
         receipt: what it was made from, where that is known.
         extras: tensors in the files that are no part of it, left out on purpose.
         notices: texts that have to go with it wherever it goes, by file name (`NOTICES`).
+        file: that it came from, where that was a single one.
+        substitute: the autoencoder that took the place of its own, where one did.
     """
 
     about: About
@@ -80,6 +106,16 @@ class Checkpoint:
     receipt: Receipt | None = None
     extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
     notices: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
+    substitute: Substitute | None = None
+
+    @cached_property
+    def file_digest(self) -> str | None:
+        """SHA-256 of the single file that it came from, by which other programs know it; None where there is none.
+
+        Read once for as long as the file stays as it is.
+        """
+        return _file_digest(self.file) if self.file else None
 
     @cached_property
     def component_digests(self) -> dict[str, str]:
@@ -91,6 +127,11 @@ class Checkpoint:
     def digest(self) -> str:
         """Identity of the model, the same in whichever layout its files are."""
         return identity(self.spec, self.tokenizer, self.component_digests)
+
+
+def _file_digest(path: Path) -> str:
+    with remembered() as facts:
+        return facts.sha256(path)
 
 
 def identity(spec: ModelSpec, tokenizer: CLIPTokenizer, components: Mapping[str, str]) -> str:

@@ -56,20 +56,24 @@ def convert(
 
 
 def _changes(checkpoint: Checkpoint, dtype: torch.dtype | None, choices: Choices) -> bool:
-    """Return whether the result is another model than the one that its maker gave out."""
+    """Return whether the result is another model than the one that its maker gave out, or that was put together."""
     dtypes = {p.file.entries[name].dtype for p in checkpoint.components.values() for name in p.names.values()}
-    return bool(choices.ema or choices.prediction or choices.vae or (dtype and dtypes != {dtype}))
+    return bool(choices.ema or choices.prediction or (dtype and dtypes != {dtype}))
 
 
 def _receipt(checkpoint: Checkpoint, *, changed: bool) -> Receipt | None:
-    """Return the receipt of the result: the model's own while it stays the same, else one that names its parent."""
+    """Return the receipt of the result: the model's own while it stays the same, else one that names what it was."""
+    own = checkpoint.receipt
     if not changed:
-        return checkpoint.receipt
+        return own
     name = checkpoint.about.name
+    converted = (Parent(name=name, identity=checkpoint.digest, role="converted"),)
     return Receipt(
         kind="conversion",
         name=name,
-        parents=(Parent(name=name, identity=checkpoint.digest, role="converted"),),
+        # What was put together for this conversion alone is nowhere to be found: its parts are.
+        parents=own.parents if own and checkpoint.substitute else converted,
+        corpora=own.corpora if own else (),
         code=f"impasto {__version__}",
-        licence=checkpoint.receipt.licence if checkpoint.receipt else None,
+        licence=own.licence if own else None,
     )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from impasto.errors import InvalidInput, NotFound, UnreadableWeights, UnsupportedConfig
-from impasto.models.specs import ModelSpec
 from impasto.models.vae import VAEConfig
 from impasto.weights import pictured
+from impasto.weights.assembly import with_vae
 from impasto.weights.checkpoint import Checkpoint, Component
 from impasto.weights.containers import container, open_tensors
 from impasto.weights.files import Entry
@@ -146,7 +146,7 @@ def open_model(path: Path, choices: Choices | None = None) -> Checkpoint:
     choices = choices or Choices()
     check(path)
     checkpoint = _open_folder(path, choices) if path.is_dir() else _open_file(path, choices)
-    return _with_vae(checkpoint, choices.vae) if choices.vae else checkpoint
+    return with_vae(checkpoint, choices.vae, *open_vae(choices.vae)) if choices.vae else checkpoint
 
 
 def _open_folder(path: Path, choices: Choices) -> Checkpoint:
@@ -168,7 +168,8 @@ def _open_file(path: Path, choices: Choices) -> Checkpoint:
     if (kind := content(file)) != "model":
         what = CONTENTS[kind].what if kind else f"not known here; its {len(file)} tensors are called {_some(file)}"
         raise UnsupportedConfig(str(path), [f"a model is needed; this is {what}"])
-    return ldm.read(file, path.stem, ema=choices.ema, prediction=choices.prediction)
+    checkpoint = ldm.read(file, path.stem, ema=choices.ema, prediction=choices.prediction)
+    return dataclasses.replace(checkpoint, file=path)
 
 
 def _some(names: Iterable[str], count: int = 3) -> str:
@@ -196,13 +197,3 @@ def open_vae(path: Path) -> tuple[VAEConfig, Component]:
         return diffusers.read_vae_file(file)
     what = CONTENTS[kind].what if kind else f"not known here; its {len(file)} tensors are called {_some(file)}"
     raise UnsupportedConfig(str(path), [f"an autoencoder is needed; this is {what}"])
-
-
-def _with_vae(checkpoint: Checkpoint, path: Path) -> Checkpoint:
-    """Return `checkpoint` with the autoencoder at `path`, and without a receipt, which is of the model as it was."""
-    config, component = open_vae(path)
-    # The latents are the model's own, whatever the autoencoder was saved with.
-    config = config.model_copy(update={"scaling_factor": checkpoint.spec.vae.scaling_factor})
-    spec = ModelSpec.parse({**dict(checkpoint.spec), "vae": config}, f"{checkpoint.spec.name} with {path}")
-    components = {**checkpoint.components, "vae": component}
-    return dataclasses.replace(checkpoint, spec=spec, components=components, receipt=None)
