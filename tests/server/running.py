@@ -58,7 +58,11 @@ def running(folder: Path, **settings: Any) -> Iterator[Running]:
     models = settings.pop("models", None) or (model_folder(folder),)
     chosen = {"preview_seconds": 0, "grace_seconds": 1, "threads": 1, "batch": 1, "device": "cpu", **settings}
     app = create_app(Settings(data=folder / "data", models=models, **chosen))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host=settings.get("host", "127.0.0.1"), port=0, log_config=None, ws="none", timeout_graceful_shutdown=2
+        )
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     service: Service = app.state.service

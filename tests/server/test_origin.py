@@ -123,6 +123,26 @@ def test_where_the_choice_cannot_be_made_again_the_whole_corpus_is_told(trained:
     assert sum(maker["rows"] for maker in found["makers"]) == len(corpus.rows)
 
 
+def test_it_is_looked_up_once_while_nothing_changes(
+    trained: tuple[Path, Corpus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPASTO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("impasto.weights.facts.SETTLED", 0)
+    model = tmp_path / "model"
+    shutil.copytree(trained[0], model)
+    receipt = Shelf([str(model)]).default.checkpoint.receipt
+    assert receipt
+    first = origin(receipt, model)
+    with monkeypatch.context() as without:
+        without.setattr("impasto.server.origin.Corpus", None)
+        assert origin(receipt, model) == first
+        with pytest.raises(AttributeError):
+            origin(receipt.model_copy(update={"plans": {}}), model)
+    (model / "corpus" / "rows.parquet").unlink()
+    with pytest.raises(InvalidInput, match="damaged"):
+        origin(receipt, model)
+
+
 def test_a_damaged_manifest_is_told_without_paths(trained: tuple[Path, Corpus], tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(trained[0], model)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from PIL import Image
 
+from impasto.adapters.embeddings import Embedding, write_embedding
+from impasto.adapters.lora import write_adapter
+from tests.adapters import random
 from tests.server.running import Running, running
+from tests.weights import tiny
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -21,8 +29,12 @@ PATIENCE = 180_000
 HUNG = ".work > .bare .hung"
 """The picture that is large on the stage."""
 
+ELSEWHERE = "studio.test"
+"""A name under which the browser finds this machine: to it a place like any other, without what loopback alone may."""
+
 # A browser on a machine without a screen, that looks for nothing outside.
 QUIET = [
+    f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
@@ -48,8 +60,34 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("studio")) as server:
+    folder = tmp_path_factory.mktemp("studio")
+    with running(folder, adapters=(adapters(folder / "loras"),), embeddings=(words(folder / "words"),)) as server:
         yield server
+
+
+def adapters(folder: Path) -> str:
+    """Write two adapters, of which one has a picture and a word."""
+    folder.mkdir()
+    told = {"modelspec.title": "Thick Ink", "modelspec.trigger_phrase": "inked"}
+    write_adapter(random.adapter(seed=1, name="ink"), folder / "ink.safetensors", metadata=told)
+    write_adapter(random.adapter(seed=2, name="wash"), folder / "wash.safetensors")
+    Image.radial_gradient("L").save(folder / "ink.png")
+    return str(folder)
+
+
+def words(folder: Path) -> str:
+    """Write an embedding."""
+    vectors = torch.ones(1, tiny.networks().spec.text.hidden_size)
+    write_embedding(Embedding("moss", vectors), folder / "moss.safetensors")
+    return str(folder)
+
+
+DROP = """async ([bytes, name]) => {
+  const data = Uint8Array.from(atob(bytes), (character) => character.charCodeAt(0))
+  const transfer = new DataTransfer()
+  transfer.items.add(new File([data], name, { type: 'image/png' }))
+  window.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+}"""
 
 
 class Studio:
@@ -81,6 +119,10 @@ class Studio:
 
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=name, exact=True)
+
+    def drop(self, data: bytes, name: str) -> None:
+        """Drop a PNG file onto the page."""
+        self.page.evaluate(DROP, [base64.b64encode(data).decode(), name])
 
     def make(self) -> None:
         self.known = self.pictures()

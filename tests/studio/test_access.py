@@ -67,6 +67,15 @@ def test_every_page_can_be_read_and_named(lit: Studio) -> None:
     page.keyboard.press("?")
     page.get_by_role("heading", name="Keys").wait_for()
     assert violations(page) == []
+    lit.open(
+        {"prompt": "a red apple", "adapters": [{"id": "ink", "weight": 1}], "settings": {"width": 60}}, {"full": True}
+    )
+    page.get_by_role("slider", name="Thick Ink").wait_for()
+    lit.make()
+    page.locator(".notice.wrong").wait_for()
+    assert violations(page) == []
+    assert not wider_than_the_window(page)
+    lit.wrong = [line for line in lit.wrong if "422" not in line]
 
 
 def wider_than_the_window(page: Any) -> bool:
@@ -95,3 +104,61 @@ def test_the_tab_key_leads_from_the_prompt_to_everything_that_makes_a_picture(st
         studio.page.keyboard.press("Tab")
         seen.append(studio.page.evaluate(NAME))
     assert seen.index("Make") == seen.index("All controls") - 1
+
+
+def test_a_picture_is_made_looked_at_and_deleted_without_a_mouse(studio: Studio, server: Running) -> None:
+    page = studio.page
+    studio.open({"count": 1, "settings": {"width": 32, "height": 32}})
+    page.keyboard.press("/")
+    page.keyboard.type("a red apple")
+    studio.known = studio.pictures()
+    page.keyboard.press("Control+Enter")
+    picture = studio.made()
+    reach(page, "Look at it closely")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".recipe")
+    page.keyboard.press("s")
+    page.wait_for_selector(".star[data-selected]")
+    assert server.service.picture(picture).starred
+    page.keyboard.press("Delete")
+    page.get_by_role("alertdialog").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("alertdialog").wait_for(state="hidden")
+    page.keyboard.press("Delete")
+    reach(page, "Delete")
+    page.keyboard.press("Enter")
+    page.get_by_text("The picture is deleted.").wait_for()
+    page.wait_for_selector(".viewer", state="detached")
+    assert picture not in studio.pictures()
+    studio.wrong = [line for line in studio.wrong if "404" not in line]  # the stage still asks for it
+
+
+def reach(page: Any, name: str) -> None:
+    """Press Tab until what has this name has the focus."""
+    for _ in range(60):
+        if page.evaluate(NAME) == name:
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not lead to {name!r}")
+
+
+def test_a_picture_is_made_and_masked_on_a_phone(browser: Any, server: Running) -> None:
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=2)
+    studio = Studio(context.new_page(), server.url)
+    page = studio.page
+    studio.open({"prompt": "a red apple", "count": 1, "settings": {"width": 32, "height": 32}}, {"full": True})
+    assert studio.button("Make").bounding_box()["y"] < PHONE["height"] - 60, "in sight, above the bar of pages"
+    studio.known = studio.pictures()
+    studio.button("Make").tap()
+    studio.made()
+    page.wait_for_function("() => document.querySelector('.stage').getBoundingClientRect().top < 200")
+    studio.button("Send to edit").tap()
+    page.wait_for_selector(".sheet img")
+    page.get_by_test_id("canvas").tap()
+    page.get_by_text("masked part").wait_for()
+    assert not wider_than_the_window(page)
+    page.get_by_role("link", name="Gallery").tap()
+    page.locator(".wall .tile").first.tap()
+    page.wait_for_selector(".origin")
+    context.close()
+    assert not studio.wrong

@@ -49,9 +49,7 @@ def test_pictures_and_their_makers_are_found_again_after_a_restart(
         origin = studio.page.get_by_role("region", name="Made from")
         rows = learned(corpus)
         origin.get_by_text(f"{len(rows)} pictures, used under the licence that their makers chose").wait_for()
-        origin.get_by_text(
-            f"{len(learned(corpus, 'aa', 'bb'))} works, {len(rows)} for its autoencoder"
-        ).wait_for()
+        origin.get_by_text(f"{len(learned(corpus, 'aa', 'bb'))} works, {len(rows)} for its autoencoder").wait_for()
         for row in rows:
             assert origin.get_by_text(row.maker.name).count()
             assert origin.get_by_text(row.licence.spdx).count()

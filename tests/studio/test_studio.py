@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import io
+import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image, PngImagePlugin
 
 from impasto.pictures import png
+from tests.pictures.test_comfyui import DEFAULT as WORKFLOW
 from tests.server.running import Running
 from tests.studio.conftest import Studio
 
@@ -18,17 +20,6 @@ pytest.importorskip("playwright")
 SMALL = {"width": 32, "height": 32}
 ONE = {"prompt": "a red apple", "count": 1, "settings": SMALL}
 LONG = {"prompt": "a red apple", "count": 1, "settings": {"steps": 150}}
-
-DROP = """async ([bytes, name]) => {
-  const data = Uint8Array.from(atob(bytes), (character) => character.charCodeAt(0))
-  const transfer = new DataTransfer()
-  transfer.items.add(new File([data], name, { type: 'image/png' }))
-  window.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
-}"""
-
-
-def dropped(studio: Studio, data: bytes, name: str) -> None:
-    studio.page.evaluate(DROP, [base64.b64encode(data).decode(), name])
 
 
 def test_a_picture_is_made_and_its_progress_seen(studio: Studio, server: Running) -> None:
@@ -77,7 +68,7 @@ def test_a_picture_of_another_program_is_recalled(studio: Studio) -> None:
     data = io.BytesIO()
     Image.new("RGB", (64, 96)).save(data, "PNG", pnginfo=told)
     studio.open()
-    dropped(studio, data.getvalue(), "fox.png")
+    studio.drop(data.getvalue(), "fox.png")
     studio.page.get_by_text("The recipe of fox.png is in the controls.").wait_for()
     studio.page.get_by_text("The model other is not here.").wait_for()
     assert studio.page.input_value("#prompt") == "a fox, (thick paint:1.2)"
@@ -87,11 +78,28 @@ def test_a_picture_of_another_program_is_recalled(studio: Studio) -> None:
     studio.page.get_by_text("64 \N{MULTIPLICATION SIGN} 96").first.wait_for()
 
 
+def test_a_workflow_is_recalled(studio: Studio) -> None:
+    told = PngImagePlugin.PngInfo()
+    told.add_text("prompt", json.dumps(WORKFLOW))
+    data = io.BytesIO()
+    Image.new("RGB", (64, 80)).save(data, "PNG", pnginfo=told)
+    studio.open()
+    studio.drop(data.getvalue(), "bottle.png")
+    studio.page.get_by_text("The recipe of bottle.png is in the controls.").wait_for()
+    studio.page.get_by_text("It was made with ComfyUI.").wait_for()
+    assert studio.page.input_value("#prompt") == "a bottle"
+    assert studio.page.input_value("#negative") == "text, watermark"
+    assert studio.page.get_by_role("textbox", name="Seed", exact=True).input_value() == "156680208700286"
+    assert studio.page.get_by_text("20 steps, guidance 8").is_visible()
+    studio.button("Put the picture on the canvas too").click()
+    studio.page.wait_for_selector(".sheet img")
+
+
 def test_a_picture_that_says_nothing_goes_onto_the_canvas_and_stays_there(studio: Studio) -> None:
     data = io.BytesIO()
     Image.new("RGB", (72, 64), "teal").save(data, "PNG")
     studio.open()
-    dropped(studio, data.getvalue(), "plain.png")
+    studio.drop(data.getvalue(), "plain.png")
     studio.page.get_by_text("plain.png is on the canvas, to be painted over.").wait_for()
     studio.page.reload()
     studio.page.wait_for_selector(".sheet img")
@@ -140,6 +148,12 @@ def test_a_mask_is_painted_and_its_part_made_anew(studio: Studio, server: Runnin
     assert masked(studio) == first
     studio.page.keyboard.press("Control+Shift+Z")
     assert masked(studio) > first
+    zoomed = studio.page.get_by_label("Fit the picture into the window")
+    fitting = zoomed.inner_text()
+    studio.page.keyboard.press("+")
+    assert int(zoomed.inner_text().split()[0]) > int(fitting.split()[0])
+    studio.page.keyboard.press("0")
+    assert zoomed.inner_text() == fitting
     studio.page.keyboard.press("e")
     drawn(studio, (0.55, 0.8), (0.95, 0.8))
     assert masked(studio) < first * 1.3
@@ -206,6 +220,35 @@ def test_a_picture_is_made_larger(studio: Studio) -> None:
     studio.button("Enlarge").click()
     studio.button("64 \N{MULTIPLICATION SIGN} 64").click()
     studio.page.wait_for_function("() => document.querySelector('.work > .bare img')?.naturalWidth === 64")
+
+
+def test_what_failed_says_why_and_is_tried_again(studio: Studio, server: Running) -> None:
+    """The picture that a waiting job begins with is lost, and comes back."""
+    studio.open(LONG)
+    studio.make()
+    studio.page.get_by_text(re.compile(r"^Step \d+ of 150$")).wait_for()
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(data, "PNG")
+    studio.drop(data.getvalue(), "plain.png")
+    studio.page.wait_for_selector(".sheet img")
+    studio.page.fill("#prompt", "a lost start")
+    studio.make()
+    studio.page.locator(".work .title", has_text="a lost start").wait_for()
+    (waiting,) = server.service.jobs("queued", 10, None)
+    lost = Path(server.service.library.source(waiting.request["start"]["image"])[0])
+    kept = lost.read_bytes()
+    lost.unlink()
+    (running,) = server.service.jobs("running", 10, None)
+    server.service.cancel(running.id)
+    failed = studio.page.get_by_role("alert").filter(has_text="This one failed")
+    failed.wait_for()
+    studio.page.get_by_role("button", name=re.compile("^Queue")).click()
+    assert studio.page.get_by_role("dialog").locator("li.failed .hint").inner_text() in failed.inner_text()
+    studio.page.keyboard.press("Escape")
+    lost.write_bytes(kept)
+    studio.button("Try again").click()
+    studio.made()
+    assert server.service.job(waiting.id).state == "done"
 
 
 def test_waiting_jobs_are_reordered_and_cancelled(studio: Studio, server: Running) -> None:

@@ -7,6 +7,7 @@ they are chosen again and believed where they come to the same root.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,9 +19,16 @@ from impasto.corpus.store import MANIFEST, Corpus
 from impasto.errors import ImpastoError, InvalidInput
 from impasto.receipt import CorpusUse, Receipt
 from impasto.rights import receipts
+from impasto.schema import digest, file_digest
 from impasto.training.data import chosen_concepts
 from impasto.training.plans import Selection
 from impasto.training.taught import root_of
+from impasto.weights.facts import remembered
+from impasto.weights.home import home
+
+FORMAT = "origin/1"
+MEMORY = "origins.json"
+POLICY, ROWS = "policy.toml", "rows.parquet"
 
 
 def origin(receipt: Receipt | None, folder: Path) -> dict[str, Any]:
@@ -37,13 +45,24 @@ def origin(receipt: Receipt | None, folder: Path) -> dict[str, Any]:
 
 
 def _corpus(receipt: Receipt | None, folder: Path) -> dict[str, Any] | None:
-    if not (folder / receipts.CORPUS / MANIFEST).is_file():
+    """Return what is told of the corpus, which takes seconds to find out and is remembered while its files stay."""
+    place = folder / receipts.CORPUS
+    if not (place / MANIFEST).is_file():
         return None
     try:
-        corpus = Corpus.open(folder / receipts.CORPUS)
-    except ImpastoError as error:
+        about = digest(
+            [FORMAT, receipt and receipt.digest, *(file_digest(place / name) for name in (MANIFEST, POLICY))]
+        )
+        with remembered(home() / MEMORY) as facts:
+            told = facts.know(place / ROWS, about, lambda: json.dumps(_told(receipt, Corpus.open(place))))
+    except (ImpastoError, OSError) as error:
         raise InvalidInput("What this model learned from cannot be read: its manifest is damaged.") from error
-    uses = [use for use in receipt.corpora if use.root == corpus.manifest.root] if receipt else []
+    found: dict[str, Any] = json.loads(told)
+    return {**found, "uses": _uses(receipt, folder, found["root"])}
+
+
+def _told(receipt: Receipt | None, corpus: Corpus) -> dict[str, Any]:
+    uses = _of(receipt, corpus.manifest.root)
     found = learned(corpus, receipt, uses) if receipt else {}
     known = bool(uses) and all(use.selection in found for use in uses)
     rows = list({row.key: row for rows in found.values() for row in rows}.values()) if known else corpus.rows
@@ -52,7 +71,6 @@ def _corpus(receipt: Receipt | None, folder: Path) -> dict[str, Any] | None:
         "root": corpus.manifest.root,
         "rows": len(rows),
         "learned": known,
-        "uses": _uses(receipt, folder, uses) if receipt else [],
         "kept": corpus.manifest.rows,
         "held_out": sum(row.split == "held-out" for row in corpus.rows),
         "refused": corpus.manifest.refused,
@@ -60,6 +78,10 @@ def _corpus(receipt: Receipt | None, folder: Path) -> dict[str, Any] | None:
         "makers": _makers(rows),
         "policy": corpus.policy.plain(),
     }
+
+
+def _of(receipt: Receipt | None, root: str) -> list[CorpusUse]:
+    return [use for use in receipt.corpora if use.root == root] if receipt else []
 
 
 def learned(corpus: Corpus, receipt: Receipt, uses: Sequence[CorpusUse]) -> dict[str, Sequence[Row]]:
@@ -99,13 +121,13 @@ def _selections(receipt: Receipt) -> Iterator[Selection]:
             continue
 
 
-def _uses(receipt: Receipt, folder: Path, uses: Iterable[CorpusUse]) -> list[dict[str, Any]]:
+def _uses(receipt: Receipt | None, folder: Path, root: str) -> list[dict[str, Any]]:
     """Return what was learned from how many works; `part` names the part that did, None stands for all others."""
-    own = {
-        use.selection: part
-        for part, story in receipts.parts(receipt, folder)
-        for use in (story.corpora if story else ())
-    }
+    if receipt is None:
+        return []
+    uses = _of(receipt, root)
+    stories = [(part, story) for part, story in receipts.parts(receipt, folder) if story]
+    own = {use.selection: part for part, story in stories for use in story.corpora}
     of_one_part = {use.selection for use in uses} <= own.keys()
     return [
         {"selection": use.selection, "rows": use.rows, "part": None if of_one_part else own.get(use.selection)}
