@@ -212,7 +212,7 @@ def test_a_site_whose_rules_could_not_be_had_is_asked_for_them_again(tmp_path: P
 
 
 def test_what_failed_is_tried_by_a_later_run_that_is_told_to(tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(update={"shard": 4})
+    settings = SETTINGS.model_copy(update={"shard": 4, "runs": 1})
     again = settings.model_copy(update={"again": True})
     pages = {("", "/images/5.png"): Page(status=500), ("127.0.0.2", "/robots.txt"): Page(status=500)}
     with served({**pages, ("", "/same"): Page(image(1))}) as site:
@@ -233,6 +233,29 @@ def test_what_failed_is_tried_by_a_later_run_that_is_told_to(tmp_path: Path) -> 
     stored = Fetched.open(tmp_path / "out")
     assert [key for shard in stored.shards for key, _ in stored.images(shard)] == [f"{n:09d}" for n in range(9)]
     assert not list((tmp_path / "out").glob("*.journal"))
+
+
+def test_what_may_pass_is_tried_in_a_few_runs_and_each_leaves_its_reason(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"manners": MANNERS.model_copy(update={"tries": 1}), "runs": 3, "shard": 2})
+    pages = {
+        ("", "/never"): Page(status=503),
+        ("", "/gone"): Page(status=404),
+        ("", "/late"): Shaky(image(7), failures=1, failure=429),
+    }
+    with served(pages) as site:
+        names = ("/never", "/gone", "/late", "/images/1.png")
+        path = table(tmp_path, [{"url": site.url(name)} for name in names])
+        runs = [run(path, tmp_path / "out", settings) for _ in range(5)]
+        assert [site.asked["127.0.0.1", name] for name in names] == [3, 1, 2, 1]
+    assert [[visit.status for visit in visits] for visits in runs] == [
+        ["failed", "failed", "failed", "fetched"],
+        *[["failed", "failed", "fetched", "fetched"]] * 4,
+    ]
+    never, gone, late, _ = runs[-1]
+    assert (never.runs, never.reason) == (3, "status 503")
+    assert never.earlier == tuple(f"{visits[0].at}: status 503" for visits in runs[:2])
+    assert (gone.runs, gone.earlier) == (1, ())
+    assert (late.runs, late.earlier) == (2, (f"{runs[0][2].at}: status 429",))
 
 
 def test_a_later_run_that_is_killed_loses_nothing(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def fetch(
     shard: int = 1000,
     tries: int = 3,
     timeout: float = 20.0,
+    runs: int = 3,
     again: bool = False,
     private: bool = False,
 ) -> None:
@@ -85,7 +86,9 @@ def fetch(
         shard: rows of a shard.
         tries: how often a row is tried whose failure may pass: a time-out, no connection, status 429 or 5xx.
         timeout: seconds that a request may take.
-        again: try the rows again that failed in an earlier run, or whose site's rules could not be had then.
+        runs: in how many runs such a row is tried, or one whose site's rules could not be had: the same command tries
+            it again.
+        again: try every row once more that failed in an earlier run, however often and why.
         private: ask addresses of private networks and of this machine too.
     """
     from impasto.corpus.fetch import Settings
@@ -94,7 +97,8 @@ def fetch(
 
     given = {"per_host": per_host, "delay": delay, "tries": tries, "timeout": timeout, "private": private}
     manners = Manners.parse({"contact": contact, **given}, "How the web is asked")
-    settings = Settings.parse({"manners": manners, "threads": threads, "shard": shard, "again": again}, "The settings")
+    how = {"threads": threads, "shard": shard, "runs": runs, "again": again}
+    settings = Settings.parse({"manners": manners, **how}, "The settings")
     console, statuses = Console(), Counter[str]()
     with console.status("Fetching ...") as status:
         for progress in fetch_table(table, output, settings):
@@ -139,7 +143,7 @@ def forget(
     for one in rows:
         console.print(Text(f"{one.key} {one.id} by {one.maker.name}"), soft_wrap=True)
     console.print(f"{len(new)} marked now, {len(rows) - len(new)} before.", soft_wrap=True)
-    console.print(Text(f"What learned from them: impasto lineage --affected {corpus.root}"), soft_wrap=True)
+    console.print(Text(f"What learned from them: impasto lineage --affected {corpus.folder}"), soft_wrap=True)
 
 
 @app.command

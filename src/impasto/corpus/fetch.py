@@ -35,8 +35,9 @@ class Settings(Frozen):
         shard: rows of a shard.
         bits: of 128, up to which perceptual hashes count as near.
         difference: largest mean difference of colour in the worst tile of two near images that count as one, 0 to 255.
-        again: whether to try rows again that failed in an earlier run, or were refused since a site's rules could not
+        runs: in how many runs a row is tried whose failure may pass, or that was refused since a site's rules could not
             be had.
+        again: whether to try every row once more that failed in an earlier run, however often and why.
     """
 
     manners: Manners
@@ -44,7 +45,13 @@ class Settings(Frozen):
     shard: int = Field(default=1000, ge=1, le=100_000)
     bits: int = Field(default=8, ge=0, le=128)
     difference: float = Field(default=8.0, ge=0, le=255)
+    runs: int = Field(default=3, ge=1, le=100)
     again: bool = False
+
+    def leaves(self, visit: Visit) -> bool:
+        """Return whether a `visit` of an earlier run is over for good."""
+        failed = visit.status == "failed" or visit.passing
+        return not failed or not (self.again or (visit.passing and visit.runs < self.runs))
 
 
 @dataclass
@@ -63,7 +70,8 @@ class Progress:
 def fetch(table: Path, output: Path, settings: Settings) -> Iterator[Progress]:
     """Fetch the images of `table` to the folder `output`; the caller drives, and sees how far it is.
 
-    What an earlier run has fetched there is not asked for again; what failed only where the settings say so.
+    What an earlier run has fetched there is not asked for again; what failed as far as the settings say. Of a row that
+    is tried again, what came of it before stays with it.
 
     Raises:
         InvalidInput: the table is none, or `output` holds something else.
@@ -72,8 +80,7 @@ def fetch(table: Path, output: Path, settings: Settings) -> Iterator[Progress]:
     fetched = Fetched.begin(output, head)
     web = Web(settings.manners, settings.threads)
     hashes = _Hashes(fetched, settings)
-    if settings.again:
-        _reopen(fetched, hashes)
+    _reopen(fetched, hashes, settings)
     progress = Progress()
     rows = iter(listed(table))
     number = 0
@@ -88,17 +95,13 @@ def fetch(table: Path, output: Path, settings: Settings) -> Iterator[Progress]:
         number += 1
 
 
-def _reopen(fetched: Fetched, hashes: _Hashes) -> None:
-    """Take the rows that may come to something else out of the shards that are whole."""
+def _reopen(fetched: Fetched, hashes: _Hashes, settings: Settings) -> None:
+    """Take the rows that are to be tried again out of the shards that are whole."""
     for number in filter(fetched.has, fetched.shards):
         visits = fetched.visits(number)
         hashes.add(visits)
-        if not all(map(_is_over, visits)):
-            fetched.reopen(number, _is_over)
-
-
-def _is_over(visit: Visit) -> bool:
-    return visit.status != "failed" and not visit.passing
+        if not all(map(settings.leaves, visits)):
+            fetched.reopen(number, settings.leaves)
 
 
 def _count(progress: Progress, visits: Iterable[Visit]) -> None:
@@ -119,7 +122,12 @@ def _shard(
     with closing(fetched.journal(number)) as journal:
         _count(progress, journal.visits.values())
         waiting = [row for row in rows if row.place not in journal.visits]
-        with closing(visited(waiting, web, settings.threads, journal.add)) as ended:  # before the journal is
+        before = fetched.before(number)
+
+        def keep(visit: Visit, image: bytes) -> None:
+            journal.add(visit.after(before.get(visit.listed.place)), image)
+
+        with closing(visited(waiting, web, settings.threads, keep)) as ended:  # before the journal is
             for visit in ended:
                 _count(progress, [visit])
                 yield progress

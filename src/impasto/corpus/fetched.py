@@ -36,8 +36,9 @@ _SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("key", "url", "caption", "page", "maker", "maker_uri", "licence")),
         *((name, pa.string()) for name in ("licence_url", "consent", "consent_evidence", "status", "reason", "basis")),
         *((name, pa.string()) for name in ("at", "final_url", "id", "media_type", "phash", "duplicate_of")),
-        *((name, pa.int32()) for name in ("http_status", "width", "height", "bytes")),
+        *((name, pa.int32()) for name in ("http_status", "width", "height", "bytes", "runs")),
         ("passing", pa.bool_()),
+        ("earlier", pa.list_(pa.string())),
         ("signals", pa.list_(_SIGNAL)),
     ]
 )
@@ -114,6 +115,10 @@ class Fetched:
         with written_whole(self._path(shard, "journal")) as path, path.open("wb") as file:
             for visit in filter(keep, self.visits(shard)):
                 file.write(_record(visit, images.get(visit.listed.key, b"")))
+
+    def before(self, shard: int) -> dict[int, Visit]:
+        """Return the visits of a shard that is being fetched anew, as they were before, by place; none of a new one."""
+        return {v.listed.place: v for v in self.visits(shard)} if self._path(shard, "parquet").is_file() else {}
 
     def visits(self, shard: int) -> list[Visit]:
         """Return the visits of a shard, in the order of the table.

@@ -94,6 +94,8 @@ class Visit(Frozen):
         duplicate_of: key of the row that has the image.
         passing: whether another try may come to something else: a time-out, no connection, status 429 or 5xx, of the
             image or of the files in which its site says its rules.
+        runs: in how many runs it was visited.
+        earlier: what came of it in those before, a sentence each.
     """
 
     listed: Listed
@@ -107,6 +109,15 @@ class Visit(Frozen):
     found: Found | None = None
     duplicate_of: str | None = None
     passing: bool = False
+    runs: int = 1
+    earlier: tuple[str, ...] = ()
+
+    def after(self, before: Visit | None) -> Visit:
+        """Return this visit as the one that follows `before`, of an earlier run."""
+        if before is None:
+            return self
+        earlier = (*before.earlier, f"{before.at}: {before.reason}")
+        return self.model_copy(update={"runs": before.runs + 1, "earlier": earlier})
 
 
 class Visitor:
