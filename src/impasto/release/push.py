@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from impasto.errors import InvalidInput, PushFailed
 from impasto.release import check
 from impasto.schema import file_digest
-from impasto.weights.hub import LIBRARY, endpoint
+from impasto.weights.hub import LIBRARY, PUSH, endpoint, told
 
 
 def push(folder: Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
@@ -37,7 +36,7 @@ def push(folder: Path, repo: str, *, private: bool = False, message: str | None 
         listing = "".join(f"\n  {finding.text}" for finding in wrong)
         raise InvalidInput(f"{folder} is not the release that was signed; nothing was sent.{listing}")
     api = HfApi(endpoint=endpoint(), **LIBRARY)
-    with _told(repo):
+    with told(repo, PUSH):
         api.create_repo(repo, private=private or None, exist_ok=True)
         name = dict(report.says).get("name", folder.name)
         words = message or f"Release of {name}"
@@ -66,26 +65,3 @@ def _differing(folder: Path, info: Any) -> Iterator[str]:
 def blob(content: bytes) -> str:
     """Return the name that git has for `content`."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-@contextmanager
-def _told(repo: str) -> Iterator[None]:
-    """Say in one message what the hub's library says in many."""
-    import httpx2
-    from huggingface_hub import errors
-
-    hub = endpoint() or "the hub"
-    try:
-        yield
-    except errors.HFValidationError as error:
-        raise InvalidInput(f"{repo!r} is not a repository's name. Write OWNER/NAME, as in its address.") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise PushFailed("--offline, IMPASTO_OFFLINE or HF_HUB_OFFLINE forbids the network.") from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else None
-        words = "Say who you are: `hf auth login`, or the variable HF_TOKEN." if status in (401, 403) else "Push again."
-        raise PushFailed(f"{hub} did not take {repo}: {str(error).splitlines()[0]}. {words}") from error
-    except RuntimeError as error:  # the library's, for a large file that was not taken
-        raise PushFailed(f"{hub} did not take {repo}: {error} {error.__cause__ or ''}") from error
-    except httpx2.TransportError as error:
-        raise PushFailed(f"{hub} cannot be reached for {repo}: {error}. Is there a network?") from error

@@ -9,11 +9,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from impasto import __version__
-from impasto.errors import InvalidInput, NotFound, PullFailed
+from impasto.errors import ImpastoError, InvalidInput, NotFound, PullFailed, PushFailed
 from impasto.weights.offers import Offer, Promised, Wish, offered
 
 LIBRARY: dict[str, Any] = {"library_name": "impasto", "library_version": __version__}
@@ -34,7 +35,7 @@ def ask(wish: Wish) -> Offer:
     """
     from huggingface_hub import HfApi
 
-    with _told(wish.repo, wish.revision):
+    with told(wish.repo, PULL, wish.revision):
         info = HfApi(endpoint=endpoint(), **LIBRARY).model_info(wish.repo, revision=wish.revision, files_metadata=True)
     return offered(info, wish, endpoint())
 
@@ -61,7 +62,7 @@ def download(offer: Offer, promise: Promised, part: Path) -> Iterator[int]:
             )
         time.sleep(idle)
         try:
-            with _told(offer.origin.repo, offer.origin.revision, cut=False):
+            with told(offer.origin.repo, PULL, offer.origin.revision, cut=False):
                 yield from _stream(offer, promise, part, have)
         except httpx2.TransportError as error:
             reason = str(error)
@@ -94,41 +95,86 @@ def _stream(offer: Offer, promise: Promised, part: Path, have: int) -> Iterator[
                     break  # its hash will not be what was promised either
 
 
-@contextmanager
-def _told(repo: str, revision: str | None, *, cut: bool = True) -> Iterator[None]:
-    """Say in one message what the hub's library says in many; of a `cut` connection only if that is asked for."""
-    import httpx2
-    from huggingface_hub import errors
+LOG_IN = "say who you are: `hf auth login`, or the variable HF_TOKEN."
 
-    hub = endpoint() or "the hub"
+WORDS = {
+    "HFValidationError": "{repo!r} is not a repository's name. Write OWNER/NAME, as in its address.",
+    "OfflineModeIsEnabled": (
+        "{repo} cannot be {done}: --offline, IMPASTO_OFFLINE or HF_HUB_OFFLINE forbids the network."
+    ),
+    "GatedRepoError": (
+        f"{{repo}} is gated: its owners let in who agreed to their conditions. Agree on its page, then {LOG_IN}"
+    ),
+    "RevisionNotFoundError": "{repo} has no revision {revision!r}.",
+    "RepositoryNotFoundError": (
+        f"There is no repository {{repo!r}} on {{hub}}, or it is private. Check the name; for a private one, {LOG_IN}"
+    ),
+    "HfHubHTTPError": (
+        f"{{hub}} did not {{verb}} {{repo}}: {{reason}}. Try again later; for what is not public, {LOG_IN}"
+    ),
+    "RuntimeError": "{hub} did not {verb} {repo}: {reason}. Try again later.",  # for a large file that was not taken
+    "TransportError": "{hub} cannot be reached for {repo}: {reason}. Is there a network?",
+}
+"""What the hub's library raises, by name, and what is said instead of its many words; of a kind, the nearest row."""
+
+MISTAKES: dict[str, type[ImpastoError]] = {
+    "HFValidationError": InvalidInput,
+    "RevisionNotFoundError": NotFound,
+    "RepositoryNotFoundError": NotFound,
+}
+"""Those that are about what was asked for, and what they are then; of all others it depends on the errand."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a hub is asked to do.
+
+    Attributes:
+        error: what is raised when it fails.
+        verb: what the hub does then, after `did not`.
+        done: what cannot be done with a repository then.
+    """
+
+    error: type[ImpastoError]
+    verb: str
+    done: str
+
+
+PULL = Errand(PullFailed, "give", "pulled")
+PUSH = Errand(PushFailed, "take", "pushed")
+
+
+@contextmanager
+def told(repo: str, errand: Errand, revision: str | None = None, *, cut: bool = True) -> Iterator[None]:
+    """Say in one message what the hub's library says in many (`WORDS`).
+
+    Args:
+        repo: that it is about.
+        errand: what the hub is asked to do.
+        revision: that was asked for.
+        cut: whether a connection that breaks off is an error too; else it is raised as it is.
+
+    Raises:
+        InvalidInput: the repository's name is none.
+        NotFound: there is no such repository or revision.
+        PullFailed, PushFailed: by the errand.
+    """
+    import httpx2
+
     try:
         yield
-    except errors.HFValidationError as error:
-        raise InvalidInput(f"{repo!r} is not a repository's name. Write OWNER/NAME, as in its address.") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise PullFailed(
-            f"{repo} cannot be pulled: --offline, IMPASTO_OFFLINE or HF_HUB_OFFLINE forbids the network."
-        ) from error
-    except errors.GatedRepoError as error:
-        raise PullFailed(
-            f"{repo} is gated: its owners let in who agreed to their conditions. Agree on its page, then say who you "
-            "are: `hf auth login`, or the variable HF_TOKEN."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise NotFound(f"{repo} has no revision {revision!r}.") from error
-    except errors.RepositoryNotFoundError as error:
-        raise NotFound(
-            f"There is no repository {repo!r} on {hub}, or it is private. Check the name; for a private one, say who "
-            "you are: `hf auth login`, or the variable HF_TOKEN."
-        ) from error
-    except errors.HfHubHTTPError as error:
-        raise PullFailed(f"{hub} did not give {repo}: {_reason(error)}. Try again later.") from error
-    except httpx2.TransportError as error:
-        if not cut:
+    except Exception as error:
+        row = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in WORDS), None)
+        if row is None or (isinstance(error, httpx2.TransportError) and not cut):
             raise
-        raise PullFailed(f"{hub} cannot be reached for {repo}: {error}. Is there a network?") from error
+        facts = {"repo": repo, "revision": revision, "hub": endpoint() or "the hub", "reason": _reason(error)}
+        words = WORDS[row].format(**facts, verb=errand.verb, done=errand.done)
+        raise MISTAKES.get(row, errand.error)(words) from error
 
 
-def _reason(error: Any) -> str:
-    response = error.response
-    return f"{response.status_code} {response.reason_phrase}" if response is not None else str(error).splitlines()[0]
+def _reason(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"{response.status_code} {response.reason_phrase}"
+    first, *_ = str(error).splitlines() or [type(error).__name__]
+    return f"{first} {error.__cause__ or ''}".rstrip()
