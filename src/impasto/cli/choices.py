@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 import impasto
 from impasto.errors import InvalidInput
+from impasto.recipe import Emphasis, NoiseName, Rules, Upscaler
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,15 +95,15 @@ class Detail:
     """
 
     clip_skip: int | None = None
-    emphasis: Literal["original", "no_norm", "comfy", "ignore", "none"] | None = None
-    prompt_rules: Literal["impasto", "a1111"] | None = None
+    emphasis: Emphasis | None = None
+    prompt_rules: Rules | None = None
     eta: float | None = None
     churn: float | None = None
     rho: float | None = None
     sigma_min: float | None = None
     sigma_max: float | None = None
     guidance_rescale: float | None = None
-    noise: Literal["image", "a1111-cpu", "a1111-nv", "comfyui"] | None = None
+    noise: NoiseName | None = None
     noise_delta: int | None = None
     zero_snr: Literal["diffusers", "a1111"] | None = None
 
@@ -195,18 +196,7 @@ class Further:
     """
 
     hires: str | None = None
-    hires_upscaler: (
-        Literal[
-            "latent",
-            "latent-antialiased",
-            "latent-nearest",
-            "latent-nearest-exact",
-            "latent-bicubic",
-            "latent-bicubic-antialiased",
-            "lanczos",
-        ]
-        | None
-    ) = None
+    hires_upscaler: Upscaler | None = None
     hires_strength: float | None = None
     hires_steps: int | None = None
     hires_sampler: str | None = None

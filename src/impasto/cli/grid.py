@@ -13,6 +13,7 @@ from rich.console import Console
 from impasto.cli.choices import Choices, Detail, Further, Loading, Look, Output, Parts, Source, merged
 from impasto.cli.generate import free, made, sign, sign_sheet, slug
 from impasto.errors import InvalidInput, NotFound
+from impasto.pictures.axes import FIELDS, INSIDE, placed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,44 +22,15 @@ if TYPE_CHECKING:
     from impasto.recipe import Recipe
 
 AXES: dict[str, type] = {
-    "seed": int,
-    "steps": int,
-    "guidance": float,
-    "sampler": str,
-    "schedule": str,
-    "width": int,
-    "height": int,
-    "negative_prompt": str,
-    "noise": str,
-    "seamless": str,
-    "prompt": str,
-    "replace": str,
-    "strength": float,
-    "clip_skip": int,
-    "emphasis": str,
-    "guidance_rescale": float,
-    "eta": float,
-    "variation_strength": float,
+    **FIELDS,
+    **{name: kind for name, (_, _, kind) in INSIDE.items()},
     "hires": str,
-    "hires_strength": float,
-    "hires_steps": int,
-    "hires_upscaler": str,
+    "replace": str,
 }
-"""What an axis may be, and what its values are. Values of `prompt` take the place of {} in the prompt; those of
-`replace`, the first one too, take the place of the first one."""
+"""What an axis may be, and what its values are. Those of `replace`, the first one too, take the place of the first."""
 
 ADAPTER = "adapter:"
 """Before the name of an adapter: an axis of its weights."""
-
-INSIDE = {
-    "strength": ("start", "strength"),
-    "eta": ("sampler_options", "eta"),
-    "variation_strength": ("variation", "strength"),
-    "hires_strength": ("hires", "strength"),
-    "hires_steps": ("hires", "steps"),
-    "hires_upscaler": ("hires", "upscaler"),
-}
-"""Where in a recipe an axis is, when it is not a field of its own."""
 
 MOST = 1000
 Axis = tuple[str, list[Any]]
@@ -190,7 +162,7 @@ class Base:
         prompt, choices = self._prompt, dict(self._choices)
         for (name, values), value in changes:
             if name == "prompt":
-                prompt = str(value) if "{}" not in prompt else prompt.replace("{}", str(value))
+                prompt = placed(prompt, str(value))
             elif name == "replace":
                 prompt = _replaced(prompt, str(values[0]), str(value))
             elif name:
@@ -207,7 +179,7 @@ class Base:
             kept = {key: its for key, its in (choices.get("hires") or second).items() if key not in ("width", "height")}
             choices["hires"] = {**kept, "width": second["width"], "height": second["height"]}
         elif name in INSIDE:
-            whole, part = INSIDE[name]
+            whole, part, _ = INSIDE[name]
             if whole not in choices and whole != "sampler_options":
                 option = {"start": "--image", "hires": "--hires", "variation": "--variation-seed"}[whole]
                 raise InvalidInput(f"An axis of {name} needs {option}.")
