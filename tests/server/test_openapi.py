@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from impasto.server.app import create_app
+from impasto.server.service import JobView, Service
 from impasto.server.settings import Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -26,16 +28,42 @@ STARTING = "/api/ready"
 """Answers 503 by design while nobody works on the queue, as here."""
 
 
+REFUSED = "/(interrogate|unload-checkpoint|reload-checkpoint)$"
+"""Answers 501 by design: what A1111 has and there is none of here."""
+
+
 @pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Any:
+def everything(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Any:
     data: Path = tmp_path_factory.mktemp("openapi")
     app = create_app(Settings(data=data, models=(tiny_model,), names=("testserver",), device="cpu"))
-    found = schemathesis.openapi.from_asgi("/openapi.json", app)
-    # What streams has no end, and what waits for pictures would wait for a worker that is not there.
-    return found.exclude(path_regex="events$").include(path_regex="^/(api|metrics)")
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-def tried(schema: Any, examples: int) -> set[str]:
+@pytest.fixture
+def schema(everything: Any) -> Any:
+    """Our own API, but for what streams, which has no end."""
+    return everything.exclude(path_regex="events$").include(path_regex="^/(api|metrics)")
+
+
+@pytest.fixture
+def foreign(everything: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The APIs of others, whose answers would wait for pictures, and for a worker that is not there."""
+
+    async def at_once(service: Service, job: str, *_: Any, **__: Any) -> JobView:
+        return service.cancel(job).model_copy(update={"state": "done"})
+
+    for module in ("openai", "sdapi"):
+        monkeypatch.setattr(f"impasto.server.routes.{module}.ended", at_once)
+    monkeypatch.setattr(Service, "follow", lambda _, __: nothing())
+    return everything.include(path_regex="^/(sdapi|v1|files)").exclude(path_regex=REFUSED)
+
+
+async def nothing() -> AsyncIterator[JobView]:
+    for view in ():
+        yield view
+
+
+def tried(schema: Any, examples: int, checks: Any = CHECKS) -> set[str]:
     """Send every operation so many requests, good and bad, and return the operations."""
     seen = set()
     for result in schema.get_all_operations():
@@ -44,7 +72,7 @@ def tried(schema: Any, examples: int) -> set[str]:
             continue
 
         def call(case: Any) -> None:
-            case.call_and_validate(checks=CHECKS)
+            case.call_and_validate(checks=checks)
 
         bounded = settings(
             max_examples=examples,
@@ -66,6 +94,15 @@ def test_a_few_requests_to_everything(schema: Any) -> None:
     assert {"POST /api/jobs", "POST /api/grids", "GET /api/pictures", "PATCH /api/jobs/{job}"} <= tried(schema, 3)
 
 
+def test_a_few_requests_in_the_languages_of_others(foreign: Any) -> None:
+    assert {"POST /sdapi/v1/txt2img", "POST /v1/images/edits"} <= tried(foreign, 2, [not_a_server_error])
+
+
 @pytest.mark.slow
 def test_many_requests_to_everything(schema: Any) -> None:
     tried(schema, 150)
+
+
+@pytest.mark.slow
+def test_many_requests_in_the_languages_of_others(foreign: Any) -> None:
+    tried(foreign, 60, [not_a_server_error])

@@ -47,7 +47,7 @@ def test_adapters_have_pictures_and_weights(studio: Studio, server: Running) -> 
     origin = page.get_by_role("region", name="Made from")
     assert origin.get_by_title(recipe.adapters[0].identity).count() == 1
     origin.get_by_text("What it learned from is not known.").wait_for()
-    studio.button("Same seed").click()
+    page.get_by_role("dialog").get_by_role("button", name="Same seed").click()
     page.get_by_text("Its recipe and seed are in the controls.").wait_for()
     assert page.get_by_role("slider", name="Thick Ink").input_value() == "0.8"
 

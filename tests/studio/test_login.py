@@ -45,4 +45,5 @@ def test_the_token_is_asked_for_once(browser: Any, tmp_path: Path) -> None:
             second.page.get_by_label("Download").click()
         assert Path(download.value.path()).read_bytes() == server.service.library.file(picture).read_bytes()
         context.close()
-        assert not studio.wrong + second.wrong
+        # Without https a browser says that it leaves this header out.
+        assert [line for line in studio.wrong + second.wrong if "Cross-Origin-Opener-Policy" not in line] == []

@@ -246,7 +246,7 @@ def test_what_failed_says_why_and_is_tried_again(studio: Studio, server: Running
     assert studio.page.get_by_role("dialog").locator("li.failed .hint").inner_text() in failed.inner_text()
     studio.page.keyboard.press("Escape")
     lost.write_bytes(kept)
-    studio.button("Try again").click()
+    failed.get_by_role("button", name="Try again").click()
     studio.made()
     assert server.service.job(waiting.id).state == "done"
 
