@@ -32,10 +32,10 @@ REFUSED = "/(interrogate|unload-checkpoint|reload-checkpoint)$"
 """Answers 501 by design: what A1111 has and there is none of here."""
 
 
-@pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Any:
-    data: Path = tmp_path_factory.mktemp("openapi")
-    app = create_app(Settings(data=data, models=(tiny_model,), names=("testserver",), device="cpu"))
+@pytest.fixture
+def everything(tmp_path: Path, tiny_model: str) -> Any:
+    """What an application of its own describes; one begins and ends once, and each test ends it."""
+    app = create_app(Settings(data=tmp_path, models=(tiny_model,), names=("testserver",), device="cpu"))
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 

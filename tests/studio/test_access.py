@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.server.running import Running
-from tests.studio.conftest import Studio
+from tests.studio.conftest import HUNG, Studio
 
 pytest.importorskip("playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -151,7 +151,11 @@ def test_a_picture_is_made_and_masked_on_a_phone(browser: Any, server: Running) 
     studio.known = studio.pictures()
     studio.button("Make").tap()
     studio.made()
-    page.wait_for_function("() => document.querySelector('.stage').getBoundingClientRect().top < 200")
+    page.wait_for_function(
+        "hung => { const at = document.querySelector(hung).getBoundingClientRect();"
+        " return at.top >= 0 && at.bottom <= innerHeight }",
+        arg=HUNG,
+    )
     studio.button("Send to edit").tap()
     page.wait_for_selector(".sheet img")
     page.get_by_test_id("canvas").tap()

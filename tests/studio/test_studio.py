@@ -31,7 +31,8 @@ def test_a_picture_is_made_and_its_progress_seen(studio: Studio, server: Running
           window.seen = []
           new MutationObserver(() => {
             const bar = document.querySelector('[role=progressbar]')
-            if (bar) window.seen.push([Number(bar.getAttribute('aria-valuenow')), bar.textContent])
+            const preview = document.querySelector('.underway img')?.getAttribute('src') ?? ''
+            if (bar) window.seen.push([Number(bar.getAttribute('aria-valuenow')), bar.textContent, preview])
           }).observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true })
         }"""
     )
@@ -39,10 +40,11 @@ def test_a_picture_is_made_and_its_progress_seen(studio: Studio, server: Running
     studio.page.keyboard.press("Control+Enter")
     picture = studio.made()
     seen = studio.page.evaluate("window.seen")
-    shares = [share for share, _ in seen]
+    shares = [share for share, _, _ in seen]
     assert shares == sorted(shares)
     assert any(0 < share < 100 for share in shares)
-    assert any(re.match(r"Step \d+ of 150", words) for _, words in seen)
+    assert any(re.match(r"Step \d+ of 150(about \d+ (s|min) left|almost there)", words) for _, words, _ in seen)
+    assert len({preview for *_, preview in seen if re.match(r"/api/jobs/[^/]+/preview\?n=\d+$", preview)}) > 1
     recipe = png.read_recipe(server.service.library.file(picture))
     assert (recipe.prompt, recipe.steps, recipe.width) == ("a red apple", 150, 32)
 
@@ -198,6 +200,14 @@ def test_a_recipe_is_used_again_with_its_seed(studio: Studio, server: Running) -
     second = studio.made()
     recipes = [png.read_recipe(server.service.library.file(id_)) for id_ in (first, second)]
     assert recipes[0].digest == recipes[1].digest
+    studio.page.fill("#prompt", "something else")
+    studio.drop(server.service.library.file(first).read_bytes(), "kept.png")
+    studio.page.get_by_text("It was made with Impasto.").wait_for()
+    assert studio.page.input_value("#prompt") == "a red apple"
+    assert studio.page.get_by_text(f"fixed: {recipes[0].seed}").is_visible()
+    studio.button("Use again").click()
+    studio.page.get_by_text("Its recipe is in the controls, with a new seed.").wait_for()
+    assert studio.page.get_by_text("new each time").is_visible()
 
 
 def test_a_grid_gives_a_sheet(studio: Studio) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from impasto.training.taught import root_of
 from impasto.weights.facts import remembered
 from impasto.weights.home import home
 
-FORMAT = "origin/1"
+FORMAT = "origin/2"
 MEMORY = "origins.json"
 POLICY, ROWS = "policy.toml", "rows.parquet"
 
@@ -49,20 +49,26 @@ def _corpus(receipt: Receipt | None, folder: Path) -> dict[str, Any] | None:
     place = folder / receipts.CORPUS
     if not (place / MANIFEST).is_file():
         return None
+    own = _parts(receipt, folder)
     try:
-        about = digest(
-            [FORMAT, receipt and receipt.digest, *(file_digest(place / name) for name in (MANIFEST, POLICY))]
-        )
+        files = [file_digest(place / name) for name in (MANIFEST, POLICY)]
+        about = digest([FORMAT, receipt and receipt.digest, own, *files])
         with remembered(home() / MEMORY) as facts:
-            told = facts.know(place / ROWS, about, lambda: json.dumps(_told(receipt, Corpus.open(place))))
+            told = facts.know(place / ROWS, about, lambda: json.dumps(_told(receipt, Corpus.open(place), own)))
     except (ImpastoError, OSError) as error:
         raise InvalidInput("What this model learned from cannot be read: its manifest is damaged.") from error
     found: dict[str, Any] = json.loads(told)
-    return {**found, "uses": _uses(receipt, folder, found["root"])}
+    return found
 
 
-def _told(receipt: Receipt | None, corpus: Corpus) -> dict[str, Any]:
-    uses = _of(receipt, corpus.manifest.root)
+def _parts(receipt: Receipt | None, folder: Path) -> dict[str, str]:
+    """Return the parts that brought receipts of their own, by the selections that those learned from."""
+    stories = receipts.parts(receipt, folder) if receipt else ()
+    return {use.selection: part for part, story in stories if story for use in story.corpora}
+
+
+def _told(receipt: Receipt | None, corpus: Corpus, own: Mapping[str, str]) -> dict[str, Any]:
+    uses = [use for use in receipt.corpora if use.root == corpus.manifest.root] if receipt else []
     found = learned(corpus, receipt, uses) if receipt else {}
     known = bool(uses) and all(use.selection in found for use in uses)
     rows = list({row.key: row for rows in found.values() for row in rows}.values()) if known else corpus.rows
@@ -71,6 +77,7 @@ def _told(receipt: Receipt | None, corpus: Corpus) -> dict[str, Any]:
         "root": corpus.manifest.root,
         "rows": len(rows),
         "learned": known,
+        "uses": list(_uses(uses, found, own)),
         "kept": corpus.manifest.rows,
         "held_out": sum(row.split == "held-out" for row in corpus.rows),
         "refused": corpus.manifest.refused,
@@ -78,10 +85,6 @@ def _told(receipt: Receipt | None, corpus: Corpus) -> dict[str, Any]:
         "makers": _makers(rows),
         "policy": corpus.policy.plain(),
     }
-
-
-def _of(receipt: Receipt | None, root: str) -> list[CorpusUse]:
-    return [use for use in receipt.corpora if use.root == root] if receipt else []
 
 
 def learned(corpus: Corpus, receipt: Receipt, uses: Sequence[CorpusUse]) -> dict[str, Sequence[Row]]:
@@ -121,18 +124,17 @@ def _selections(receipt: Receipt) -> Iterator[Selection]:
             continue
 
 
-def _uses(receipt: Receipt | None, folder: Path, root: str) -> list[dict[str, Any]]:
-    """Return what was learned from how many works; `part` names the part that did, None stands for all others."""
-    if receipt is None:
-        return []
-    uses = _of(receipt, root)
-    stories = [(part, story) for part, story in receipts.parts(receipt, folder) if story]
-    own = {use.selection: part for part, story in stories for use in story.corpora}
+def _uses(
+    uses: Sequence[CorpusUse], found: Mapping[str, Sequence[Row]], own: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield from how many works which `part` learned; None stands for all that are not named, which comes first."""
     of_one_part = {use.selection for use in uses} <= own.keys()
-    return [
-        {"selection": use.selection, "rows": use.rows, "part": None if of_one_part else own.get(use.selection)}
-        for use in uses
-    ]
+    groups: dict[str | None, list[CorpusUse]] = {}
+    for use in uses:
+        groups.setdefault(None if of_one_part else own.get(use.selection), []).append(use)
+    for part, group in sorted(groups.items(), key=lambda item: item[0] or ""):
+        works = {row.key for use in group for row in found.get(use.selection, ())}
+        yield {"part": part, "rows": len(works) or max(use.rows for use in group)}
 
 
 def _licences(rows: Iterable[Row]) -> list[dict[str, Any]]:

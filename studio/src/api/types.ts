@@ -82,7 +82,7 @@ export interface CorpusOrigin {
   /** Whether those are just the works that the receipt names. */
   learned: boolean
   /** How many each part learned from; all parts that are not named learned from those of null. */
-  uses: { selection: string; rows: number; part: string | null }[]
+  uses: { rows: number; part: string | null }[]
   /** Works in the corpus. */
   kept: number
   /** Of those, the works that it is measured on and never learns from. */
