@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +121,12 @@ PAIRS = [
     ("OFL-1.1", "Apache-2.0", "no"),
     ("OFL-1.1", "OFL-1.1", "ok"),
 ]
+
+
+def test_there_are_enough_pairs() -> None:
+    verdicts = Counter(verdict for _, _, verdict in PAIRS)
+    assert len(set(PAIRS)) == len(PAIRS) >= 60
+    assert min(verdicts[verdict] for verdict in ("ok", "no", "ask")) >= 5
 
 
 @pytest.mark.parametrize(("inbound", "outbound", "verdict"), PAIRS)

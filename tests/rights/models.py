@@ -11,6 +11,7 @@ from impasto.corpus.policy import Policy
 from impasto.corpus.record import Licence, Maker, Row, Source
 from impasto.corpus.store import Corpus, Manifest, refused_root
 from impasto.receipt import CorpusUse, Parent, Receipt
+from impasto.schema import bytes_digest
 from impasto.weights import files
 from impasto.weights.checkpoint import About, Settings
 from impasto.weights.load import save_folder
@@ -25,6 +26,8 @@ def rows() -> list[Row]:
             source=Source(collection="noto", version="p@1", key=key, file="noto.json"),
             maker=Maker(name=maker),
             licence=Licence(spdx=licence, evidence="p@1"),
+            concept=key,
+            image=row().image.model_copy(update={"id": bytes_digest(key.encode())}),
             split=split,
         )
         for key, maker, licence, split in [*made, ("dog", "Bo", "MIT", "held-out")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,30 @@ from rich.text import Text
 from impasto.errors import InvalidInput, printable
 
 if TYPE_CHECKING:
-    from impasto.rights.lineage import Known, Lineage
+    from impasto.rights.affected import Affected
+    from impasto.rights.artefacts import Artefact
+    from impasto.rights.lineage import Edge, Known, Lineage
+
+SHOWN = 5
+"""Revoked rows that are named; the others are counted."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """An artefact that is affected: by what way, in words, by which revoked rows, and whether that is sure."""
+
+    artefact: Artefact
+    way: list[Edge]
+    words: str
+    rows: tuple[str, ...] = ()
+    affected: str = "is"
+
+    def plain(self) -> dict[str, object]:
+        made = self.artefact
+        return {
+            **{"kind": made.kind, "name": made.name, "digest": made.digest, "path": str(made.path)},
+            **{"affected": self.affected, "rows": list(self.rows), "by": [edge.role for edge in self.way]},
+        }
 
 
 def lineage(
@@ -37,7 +60,9 @@ def lineage(
         file: the picture, or the file or folder of a model, adapter or embedding.
         svg: where to draw the graph as an SVG picture.
         affected: instead, list everything here that was made from what has this digest: a corpus by its Merkle root, a
-            model or a part of one. The folder of a corpus stands for what was revoked in it ("impasto corpus forget").
+            model or a part of one. The folder of a corpus stands for the rows that were revoked in it ("impasto corpus
+            forget"): what learned from other rows only is left out where its rows are known here, and where they are
+            not, it is said that it may be affected.
         corpus: the folder of a corpus to look makers and licences up in; repeat the option for several.
         folder: a folder to look for models, adapters and embeddings in besides, with all below it; repeat the option
             for several.
@@ -48,13 +73,17 @@ def lineage(
 
     if (file is None) == (affected is None):
         raise InvalidInput("Give either a file, or --affected and a digest.")
+    revoked = [Path(affected)] if affected and Path(affected).is_dir() else []
     with Console(stderr=True).status("Looking at what is here ..."):
-        known = rights.Known(corpus or [], folder or [])
-        found = rights.of(file, known) if file else None
+        known = rights.Known([*revoked, *(corpus or [])], folder or [])
+        if affected:
+            lines = _revoked(revoked[0], known) if revoked else _affected(affected, known)
+        else:
+            assert file is not None
+            found = rights.of(file, known)
     if affected:
-        _affected(affected, known, as_json=as_json)
+        _told(lines, affected, as_json=as_json)
         return
-    assert found is not None
     if svg:
         _write(svg, drawing.svg(found))
     print(_json(found) if as_json else drawing.text(found), end="")
@@ -76,41 +105,43 @@ def _json(lineage: Lineage) -> str:
     )
 
 
-def _affected(digest: str, known: Known, *, as_json: bool) -> None:
+def _affected(digest: str, known: Known) -> list[_Line]:
+    """Return what was made from what has `digest`."""
     from impasto.rights.lineage import affected
 
-    with Console(stderr=True).status("Looking at what is here ..."):
-        found = [one for each in _digests(digest) for one in affected(each, known)]
-    if as_json:
-        listing = [
-            {
-                "kind": one.kind,
-                "name": one.name,
-                "digest": one.digest,
-                "path": str(one.path),
-                "by": [e.role for e in way],
-            }
-            for one, way in found
-        ]
-        print(json.dumps(listing, indent=1))
-        return
-    console = Console(highlight=False)
-    for one, way in found:
-        console.print(Text(f"{one.kind} {printable(one.name)} {one.digest}\n  {one.path}"), soft_wrap=True)
-        console.print(Text(f"  {', '.join(printable(edge.role) for edge in way)}"), soft_wrap=True)
-    if not found:
-        console.print(Text(f"Nothing here was made from {digest}, as far as receipts say."), soft_wrap=True)
+    return [_Line(one, way, ", ".join(edge.role for edge in way)) for one, way in affected(digest, known)]
 
 
-def _digests(affected: str) -> list[str]:
-    """Return the digest that `affected` is, or the roots of the corpora whose rows are revoked in that folder."""
+def _revoked(folder: Path, known: Known) -> list[_Line]:
+    """Return what learned from the rows that are revoked in the corpus in `folder`, or may have."""
     from impasto.corpus import revoked
     from impasto.corpus.store import REVOKED
+    from impasto.rights.affected import affected
 
-    folder = Path(affected)
-    if not folder.is_dir():
-        return [affected]
-    roots = list(dict.fromkeys(mark.root for mark in revoked.read(folder)))
-    if not roots:
+    marks = revoked.read(folder)
+    if not marks:
         raise InvalidInput(f"Nothing is revoked in {folder}: it has no {REVOKED}. Give a digest to see what has it.")
-    return roots
+    return [_line(one, len(marks)) for one in affected(marks, known)]
+
+
+def _line(one: Affected, marks: int) -> _Line:
+    rows = tuple(mark.row for mark in one.marks)
+    roles = ", ".join(edge.role for edge in one.way)
+    if not one.surely:
+        words = f"{roles}: may have learned from what was revoked; which rows those were is not known here"
+        return _Line(one.artefact, one.way, words, rows, "may be")
+    few = ", ".join(rows[:SHOWN]) + (f", and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+    return _Line(one.artefact, one.way, f"{roles}: {len(rows)} of the {marks} revoked: {few}", rows)
+
+
+def _told(found: list[_Line], asked: str, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([one.plain() for one in found], indent=1))
+        return
+    console = Console(highlight=False)
+    for one in found:
+        made = one.artefact
+        console.print(Text(f"{made.kind} {printable(made.name)} {made.digest}\n  {made.path}"), soft_wrap=True)
+        console.print(Text(f"  {printable(one.words)}"), soft_wrap=True)
+    if not found:
+        console.print(Text(f"Nothing here was made from {asked}, as far as receipts say."), soft_wrap=True)

@@ -11,10 +11,10 @@ from impasto.errors import CredentialError, ImpastoError
 from impasto.receipt import Receipt
 from impasto.release import signature
 from impasto.release.card import figures
-from impasto.release.kit import RELEASE, ROWS
+from impasto.release.kit import RELEASE
 from impasto.release.licences import OBLIGATIONS, Part, judge
-from impasto.release.subject import Result, essence, read_rows, rows_root
-from impasto.rights import artefacts, credit
+from impasto.release.subject import Result, essence
+from impasto.rights import artefacts, credit, rows
 from impasto.rights.report import Finding, Report, stranger
 from impasto.schema import file_digest, read_json
 from impasto.weights import files
@@ -147,13 +147,15 @@ def _credits(folder: Path, receipt: Receipt | None) -> Iterator[Finding]:
         yield Finding("credits", "changed", f"{artefacts.CREDIT} is not about the rows that it learned from.")
     elif named:
         yield Finding("credits", "holds", f"{artefacts.CREDIT} is about rows that it learned from.")
-    if (folder / ROWS).is_file():
-        rows = read_rows(folder / ROWS)
-        lines = [one.line() for one in by_maker(rows)]
-        if rows_root(rows) not in learned or any(line not in text for line in lines):
-            yield Finding("corpus", "changed", f"{ROWS} or {artefacts.CREDIT} is not of what it learned from.")
+    if (folder / rows.ROWS).is_file():
+        taught = rows.read(folder / rows.ROWS)
+        lines = [one.line() for one in by_maker(taught)]
+        if rows.root_of(taught) not in learned or any(line not in text for line in lines):
+            yield Finding("corpus", "changed", f"{rows.ROWS} or {artefacts.CREDIT} is not of what it learned from.")
         else:
-            yield Finding("corpus", "holds", f"All {len(rows):,} rows are what it was taught, and their makers named.")
+            yield Finding(
+                "corpus", "holds", f"All {len(taught):,} rows are what it was taught, and their makers named."
+            )
 
 
 def _licence(said: dict[str, object]) -> Finding:

@@ -31,8 +31,8 @@ from impasto.errors import InvalidInput
 from impasto.files import write_bytes, write_text
 from impasto.release import bom, card, croissant, datasheet, signature
 from impasto.release.licences import CHANGES, TERMS, USE, alternatives
-from impasto.release.subject import Subject, essence, rows_root
-from impasto.rights import artefacts, receipts
+from impasto.release.subject import Subject, essence
+from impasto.rights import artefacts, receipts, rows
 from impasto.rights.artefacts import CREDIT
 from impasto.rights.identity import Identity
 from impasto.schema import file_digest, read_json
@@ -41,7 +41,7 @@ from impasto.weights.checkpoint import Checkpoint
 from impasto.weights.layouts import diffusers, ldm
 from impasto.weights.load import build, save_folder
 
-RELEASE, ROWS = "release.json", "rows.jsonl"
+RELEASE = "release.json"
 CORPUS_FILES = (MANIFEST, "plan.toml", "policy.toml", "rows.parquet", "refused.parquet")
 LARGE = "*.safetensors filter=lfs diff=lfs merge=lfs -text\n*.parquet filter=lfs diff=lfs merge=lfs -text\n"
 RESTRICTIONS = re.compile(r"^\s*attachment a\b", re.IGNORECASE | re.MULTILINE)
@@ -160,12 +160,14 @@ def _adapter(subject: Subject, folder: Path) -> None:
     if subject.receipt:
         write_bytes(folder / diffusers.RECEIPT, subject.receipt.canonical() + b"\n")
     if subject.rows and not subject.corpus:
-        write_bytes(folder / ROWS, b"".join(row.leaf() + b"\n" for row in canonical_order(subject.rows)))
+        write_bytes(folder / rows.ROWS, b"".join(row.leaf() + b"\n" for row in canonical_order(subject.rows)))
 
 
 def _receipts_of_parts(subject: Subject) -> dict[str, str]:
     found = receipts.parts(subject.receipt, subject.path) if subject.receipt else ()
-    return {f"{name}/{diffusers.RECEIPT}": part.canonical().decode() + "\n" for name, part in found if part}
+    places = [(f"{name}/{diffusers.RECEIPT}", part) for name, part in found]
+    places += [(f"{receipts.EARLIER}/{name}", stage) for name, stage in receipts.earlier(subject.path)]
+    return {place: receipt.canonical().decode() + "\n" for place, receipt in places if receipt}
 
 
 def _by_whom(subject: Subject) -> dict[str, str]:
@@ -240,7 +242,7 @@ def credit(subject: Subject) -> str:
     makers = subject.finished.notices.get(CREDIT)
     if makers is None and subject.rows:
         name = subject.corpus.manifest.name if subject.corpus else "that it was taught"
-        makers = attribution(name, rows_root(subject.rows), subject.rows)
+        makers = attribution(name, rows.root_of(subject.rows), subject.rows)
     others = [part for part in subject.parts if part.role != "corpus"]
     lines = [f"Made from {card.one_line(part.name)} ({part.role}), licence {part.licence}" for part in others]
     return "\n".join([makers or "What it learned from is undeclared.\n", *lines]).rstrip("\n") + "\n"

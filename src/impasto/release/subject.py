@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,12 @@ from typing import Any, Literal
 
 from impasto.adapters.embeddings import Embedding, read_embedding
 from impasto.adapters.lora import Adapter, read_adapter
-from impasto.corpus import merkle
 from impasto.corpus.record import Row
-from impasto.corpus.store import MANIFEST, Corpus, canonical_order
+from impasto.corpus.store import MANIFEST, Corpus
 from impasto.errors import InvalidInput
-from impasto.receipt import Receipt
+from impasto.receipt import Parent, Receipt
 from impasto.release.licences import Judgement, Part, judge
-from impasto.rights import artefacts, credit, receipts
+from impasto.rights import artefacts, credit, receipts, rows
 from impasto.rights.artefacts import CREDIT
 from impasto.rights.lineage import Known
 from impasto.schema import digest, read_json
@@ -174,33 +172,9 @@ def _beside(path: Path, receipt: Receipt | None) -> dict[str, str]:
 
 
 def _rows_beside(path: Path, receipt: Receipt | None) -> tuple[Row, ...]:
-    """Return the rows that a training leaves beside an adapter, where they come to a root that its receipt names."""
-    place = path.with_name(f"{path.stem}.rows.jsonl")
-    if receipt is None or path.is_dir() or not place.is_file():
-        return ()
-    try:
-        rows = read_rows(place)
-    except InvalidInput:
-        return ()
-    return rows if rows_root(rows) in {use.selection for use in receipt.corpora} else ()
-
-
-def read_rows(path: Path) -> tuple[Row, ...]:
-    """Return the rows in the file at `path`, one canonical JSON a line.
-
-    Raises:
-        InvalidInput: something else is in it.
-    """
-    try:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-    except ValueError as error:
-        raise InvalidInput(f"{path} is not JSON, line by line: {error}") from error
-    return tuple(Row.parse(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1))
-
-
-def rows_root(rows: Iterable[Row]) -> str:
-    """Return the Merkle root over `rows`."""
-    return merkle.root([merkle.leaf_hash(row.leaf()) for row in canonical_order(rows)])
+    """Return the rows that lie beside an adapter, where they come to a root that its receipt names."""
+    selections = {use.selection for use in receipt.corpora} if receipt else set()
+    return next((found for found in rows.beside(path) if rows.root_of(found) in selections), ())
 
 
 def gather(path: Path, choices: Choices) -> Subject:
@@ -213,9 +187,9 @@ def gather(path: Path, choices: Choices) -> Subject:
     """
     finished = opened(path)
     corpus = _corpus(finished.receipt, choices.corpus or path / receipts.CORPUS)
-    rows = tuple(row for row in corpus.rows if row.split == "train") if corpus else ()
-    rows = rows or (_rows_beside(path, finished.receipt) if finished.made else ())
-    parts = tuple(_parts(finished, path, corpus, rows, choices.stated))
+    learned = tuple(row for row in corpus.rows if row.split == "train") if corpus else ()
+    learned = learned or (_rows_beside(path, finished.receipt) if finished.made else ())
+    parts = tuple(_parts(finished, path, corpus, learned, choices.stated))
     known = {name for part in parts for name in (part.name, part.name.partition(": ")[0])}
     if unused := sorted(choices.stated.keys() - known):
         raise InvalidInput(f"--part names {', '.join(unused)}; it was made from {', '.join(p.name for p in parts)}.")
@@ -225,7 +199,7 @@ def gather(path: Path, choices: Choices) -> Subject:
     judgement = judge(parts, licence)
     _refuse(judgement, licence, choices.answer)
     results = tuple(_result(place, finished.identity) for place in choices.results)
-    return Subject(path, finished, rows, corpus, parts, licence, judgement, choices, results)
+    return Subject(path, finished, learned, corpus, parts, licence, judgement, choices, results)
 
 
 def _refuse(judgement: Judgement, licence: str, answer: str | None) -> None:
@@ -253,27 +227,28 @@ def _corpus(receipt: Receipt | None, folder: Path) -> Corpus | None:
 
 
 def _parts(
-    finished: Finished, path: Path, corpus: Corpus | None, rows: tuple[Row, ...], stated: Mapping[str, str]
+    finished: Finished, path: Path, corpus: Corpus | None, learned: tuple[Row, ...], stated: Mapping[str, str]
 ) -> Iterator[Part]:
     receipt = finished.receipt
     if receipt is None:
         yield Part(finished.name, "base", stated.get(finished.name, "unknown"))
         return
     own = {receipt.components[name]: part for name, part in receipts.parts(receipt, path) if part}
+    own |= {stage.identity: stage for _, stage in receipts.earlier(path) if stage and stage.identity}
     yield from _parents(receipt, own, stated)
-    seen = {corpus.root} if corpus else _learned(receipt, rows)
+    seen = {corpus.root} if corpus else _learned(receipt, learned)
     name = corpus.manifest.name if corpus else "what it was taught"
     label = f"{name}: {{count:,}} works"
-    for one, count in licences(rows):
+    for one, count in licences(learned):
         part = label.format(count=count)
         yield Part(part, "corpus", stated.get(part, stated.get(name, one) if one.lower() == "unknown" else one))
     for root in sorted({use.root for one in (receipt, *own.values()) for use in one.corpora} - seen):
         yield from _unseen(root, receipt, finished.notices.get(CREDIT, ""), stated)
 
 
-def _learned(receipt: Receipt, rows: tuple[Row, ...]) -> set[str]:
-    """Return the roots of the corpora that `rows` are all that was learned from."""
-    selection = rows_root(rows) if rows else None
+def _learned(receipt: Receipt, learned: tuple[Row, ...]) -> set[str]:
+    """Return the roots of the corpora of which the rows `learned` are all that was learned from."""
+    selection = rows.root_of(learned) if learned else None
     return {use.root for use in receipt.corpora if use.selection == selection}
 
 
@@ -286,8 +261,25 @@ def _parents(receipt: Receipt, own: Mapping[str, Receipt], stated: Mapping[str, 
             continue
         found = known.find(parent.identity, parent.name) if known and not mine else None
         told = mine or (found.receipt if found else None)
-        licence = stated.get(parent.name) or (told.licence if told else None) or "unknown"
+        licence = stated.get(parent.name) or (told.licence if told else None) or of_stage(receipt, parent) or "unknown"
         yield Part(parent.name, "adapter" if parent.role == "adapter" else "base", licence)
+
+
+def of_stage(receipt: Receipt, parent: Parent) -> str | None:
+    """Return the licence of an earlier stage of the same work, as the plan that made it states it in `receipt`.
+
+    A training that goes on from a start takes over the plans of its receipt, with its parents and corpora, which are
+    judged for themselves. So there is a plan for every stage that has a receipt, and one for the last; where there is
+    one too few, some start came from elsewhere and says nothing of its own, and of none is anything told. Neither where
+    the stages were under different licences, since a plan does not say which digest came of it.
+    """
+    if parent.role != "start" or parent.name != receipt.name:
+        return None
+    plans = [use.plan for use in receipt.plans.values() if use.plan.get("kind") != "autoencoder"]
+    stages = [plan for plan in plans if plan.get("name") == receipt.name]
+    starts = sum((one.role, one.name) == ("start", receipt.name) for one in receipt.parents)
+    licences = {str(plan.get("licence") or "") for plan in stages}
+    return licences.pop() or None if len(stages) == starts + 1 and len(licences) == 1 else None
 
 
 def _unseen(root: str, receipt: Receipt, text: str, stated: Mapping[str, str]) -> Iterator[Part]:
@@ -301,9 +293,9 @@ def _unseen(root: str, receipt: Receipt, text: str, stated: Mapping[str, str]) -
         yield from (Part(f"{name} (as ATTRIBUTION says)", "corpus", licence) for licence in found)
 
 
-def licences(rows: tuple[Row, ...]) -> list[tuple[str, int]]:
+def licences(learned: Iterable[Row]) -> list[tuple[str, int]]:
     """Return (licence, number of works), most works first."""
-    found = Counter(_licence(row) for row in rows)
+    found = Counter(map(_licence, learned))
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 

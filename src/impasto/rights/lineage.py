@@ -99,12 +99,16 @@ def of(path: Path, known: Known) -> Lineage:
         InvalidInput, WeightsError: it is nothing that has a lineage.
     """
     if artefacts.holds_weights(path):
-        found = artefacts.read(path)
-        lineage = Lineage(found.digest)
-        _artefact(lineage, found, known)
-        return lineage
+        return lineage_of(artefacts.read(path), known)
     lineage = Lineage(str(path))
     _picture(lineage, path, known)
+    return lineage
+
+
+def lineage_of(artefact: Artefact, known: Known) -> Lineage:
+    """Return the lineage of an `artefact` that was read already."""
+    lineage = Lineage(artefact.digest)
+    _artefact(lineage, artefact, known)
     return lineage
 
 
@@ -116,7 +120,7 @@ def _picture(lineage: Lineage, path: Path, known: Known) -> None:
     if recipe:
         _recipe(lineage, recipe, known)
         if not lineage.nodes[recipe.model_digest].here:
-            _signed_corpora(lineage, path)
+            _signed(lineage, path, known)
         return
     with suppress(CredentialError):
         found = credentials.read(path)
@@ -128,13 +132,19 @@ def _picture(lineage: Lineage, path: Path, known: Known) -> None:
         lineage.add(Node(f"{name} {short}", "parent", name, (short,)), lineage.root, "made by")
 
 
-def _signed_corpora(lineage: Lineage, path: Path) -> None:
-    """Add what a picture's credentials say that was learned from, where what it was made with is not here to ask."""
+def _signed(lineage: Lineage, path: Path, known: Known) -> None:
+    """Add what a picture's credentials say of a model that is not here to ask: its parts, and what was learned from."""
     with suppress(CredentialError):
         found = credentials.read(path)
-        for root in found.generation.corpora if found and found.generation else ():
-            facts = ("as the credentials say; its rows are not here",)
-            lineage.add(Node(root, "corpus", "a corpus", facts), lineage.root, "by what learned from")
+        if found is None or (said := found.generation) is None:
+            return
+        for part in said.parts if said.model else ():
+            kind = "model" if part.role == "model" else "part"
+            _named(lineage, str(said.model), part.role, kind, part.identity, part.name, known)
+        for root in said.corpora:
+            if root not in lineage.nodes:
+                facts = ("as the credentials say; its rows are not here",)
+                lineage.add(Node(root, "corpus", "a corpus", facts), lineage.root, "by what learned from")
 
 
 def _recipe(lineage: Lineage, recipe: Recipe, known: Known) -> None:
@@ -180,8 +190,9 @@ def _receipt(lineage: Lineage, made: str, receipt: Receipt, found: Artefact, kno
             lineage.add(Node(digest, "part", name.replace("_", " "), here=True), made, "has")
     for parent in receipt.parents:
         if part := own.get(parent.identity):
-            lineage.add(Node(parent.identity, "part", parent.name, here=True), made, parent.role)
-            _receipt(lineage, parent.identity, part.model_copy(update={"components": {}}), found, known)
+            node = Node(parent.identity, "part", parent.name, here=True)
+            if lineage.add(node, made, parent.role):
+                _receipt(lineage, parent.identity, part.model_copy(update={"components": {}}), found, known)
         else:
             _named(lineage, made, parent.role, "parent", parent.identity, parent.name, known)
     of_parts = {use.selection for part in own.values() for use in part.corpora}
@@ -205,6 +216,9 @@ def _receipts_of_parts(receipt: Receipt, path: Path) -> Iterator[tuple[str, Rece
             yield receipt.components[component], part
             if part.identity:
                 yield part.identity, part
+    for _, stage in receipts.earlier(path):
+        if stage and stage.identity:
+            yield stage.identity, stage
 
 
 class Known:
@@ -238,13 +252,16 @@ class Known:
 
     def corpus(self, root: str, learned: Artefact) -> Node:
         """Return the node of the corpus with `root`, from its rows, or where they are not here from the credits."""
-        for folder in (learned.path / receipts.CORPUS, *self._corpora):
-            corpus = self._opened(folder)
-            if corpus and corpus.root == root:
-                return Node(
-                    root, "corpus", corpus.manifest.name, tuple(_lines(credit.of_rows(_learned(corpus)))), here=True
-                )
+        if corpus := self.opened(root, learned):
+            facts = tuple(_lines(credit.of_rows(_learned(corpus))))
+            return Node(root, "corpus", corpus.manifest.name, facts, here=True)
         return Node(root, "corpus", "a corpus", tuple(_credited(learned.credit)))
+
+    def opened(self, root: str, learned: Artefact | None = None) -> Corpus | None:
+        """Return the corpus with `root`, where it is in the folder of what `learned` from it or was named."""
+        own = [learned.path / receipts.CORPUS] if learned else []
+        found = (self._opened(folder) for folder in (*own, *self._corpora))
+        return next((corpus for corpus in found if corpus and corpus.root == root), None)
 
     def _opened(self, folder: Path) -> Corpus | None:
         if folder not in self._open:
@@ -307,8 +324,7 @@ def affected(digest: str, known: Known) -> list[tuple[Artefact, list[Edge]]]:
         raise InvalidInput(f"{digest!r} is no digest. Write sha256: and 64 hexadecimal digits.")
     found = []
     for artefact in known:
-        lineage = Lineage(artefact.digest)
-        _artefact(lineage, artefact, known)
+        lineage = lineage_of(artefact, known)
         if digest != artefact.digest and digest in lineage.nodes:
             found.append((artefact, way(lineage, digest)))
     return found

@@ -31,6 +31,10 @@ CORPUS = "corpus"
 """Folder in a model's own for the manifest of what it learned from."""
 
 
+EARLIER = "earlier"
+"""Folder in a model's own for the receipts of its earlier stages, which are kept nowhere else: one a file, JSON."""
+
+
 @dataclass(frozen=True)
 class Mismatch:
     """Something that is not as the receipt says.
@@ -77,23 +81,26 @@ def check_part(part: Adapter | Embedding) -> None:
 def of(model: Model, recipe: Recipe) -> list[Receipt]:
     """Return the receipts of all that `model` makes the picture of `recipe` with, each once.
 
-    Those are its own, that of the model of the second pass, and those of adapters and embeddings. A receipt that is not
-    of what was used (somebody insisted on using it) is left out.
+    Those are its own, that of the model of the second pass, and those of adapters and embeddings; of a model with
+    another autoencoder, that of what was put together and that of the model as it was. A receipt that is not of what
+    was used (somebody insisted on using it) is left out.
     """
     hires = recipe.hires
     models = [model, model.second] if hires and hires.model else [model]
     adapters = [*recipe.adapters, *((hires and hires.adapters) or ())]
     parts: list[Adapter | Embedding] = [model.library.adapter(use.name) for use in adapters]
     parts += [model.library.embedding(use.name) for use in recipe.embeddings]
-    found = [*(_own_receipt(one) for one in models if one), *map(_receipt, parts)]
+    found = [*(receipt for one in models if one for receipt in _own_receipts(one)), *map(_receipt, parts)]
     return list({receipt.digest: receipt for receipt in found if receipt}.values())
 
 
-def _own_receipt(model: Model) -> Receipt | None:
+def _own_receipts(model: Model) -> Iterator[Receipt]:
     if not isinstance(model.networks, LoadedModel):
-        return None
-    receipt = model.networks.checkpoint.receipt
-    return receipt if receipt and receipt.identity in (None, model.digest) else None
+        return
+    checkpoint = model.networks.checkpoint
+    for one in (checkpoint, checkpoint.substitute and checkpoint.substitute.model):
+        if one and one.receipt and one.receipt.identity in (None, one.digest):
+            yield one.receipt
 
 
 def _receipt(part: Adapter | Embedding) -> Receipt | None:
@@ -135,6 +142,11 @@ def _of_parents(receipt: Receipt, path: Path) -> Iterator[Mismatch]:
             yield Mismatch("parent", f"The receipt of its {parent} cannot be read.")
         elif not {own.identity, *own.components.values()} & {known.identity for known in receipt.parents}:
             yield Mismatch("parent", f"The receipt in its {parent} is of {own.name}, which it was not made from.")
+    for name, stage in earlier(path):
+        if stage is None:
+            yield Mismatch("parent", f"The receipt {EARLIER}/{name} cannot be read.")
+        elif stage.identity not in {known.identity for known in receipt.parents}:
+            yield Mismatch("parent", f"The receipt {EARLIER}/{name} is of {stage.name}, which it was not made from.")
 
 
 def parts(receipt: Receipt, path: Path) -> Iterator[tuple[str, Receipt | None]]:
@@ -146,6 +158,15 @@ def parts(receipt: Receipt, path: Path) -> Iterator[tuple[str, Receipt | None]]:
                 yield component, Receipt.parse(read_json(place), str(place))
             except ImpastoError:
                 yield component, None
+
+
+def earlier(path: Path) -> Iterator[tuple[str, Receipt | None]]:
+    """Yield (file name, receipt, None for one that is none) of the earlier stages of the model in the folder `path`."""
+    for place in sorted((path / EARLIER).glob("*.json")):
+        try:
+            yield place.name, Receipt.parse(read_json(place), str(place))
+        except ImpastoError:
+            yield place.name, None
 
 
 def _of_corpus(receipt: Receipt, path: Path) -> Iterator[Mismatch]:
