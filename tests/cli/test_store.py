@@ -16,7 +16,10 @@ from PIL import Image
 
 import impasto
 from impasto.cli import main
-from impasto.pictures import png
+from impasto.cli.reproduce import _named
+from impasto.errors import InvalidRecipe
+from impasto.pictures import infotext, png
+from impasto.pictures.metadata import Said
 from impasto.weights import facts, files
 from impasto.weights.checkpoint import About, Settings
 from impasto.weights.load import save_file, save_folder
@@ -220,6 +223,12 @@ sys.addaudithook(lambda event, _: refuse() if event.startswith("socket.") and ev
 """
 
 
+AFTERWARDS = """
+model, picture = sys.argv[sys.argv.index("--model") + 1], sys.argv[sys.argv.index("-o") + 1]
+print([main(words) for words in (sys.argv[1:], ["verify", picture], ["lineage", picture], ["verify", model])])
+"""
+
+
 def test_offline_is_kept_by_the_interpreter(store: Store, models: Path) -> None:
     put(store, models / "folder", "sd")
     words = ["generate", "fox", "--model", "sd", "--offline", "--seed", "1"]
@@ -236,12 +245,30 @@ def test_offline_is_kept_by_the_interpreter(store: Store, models: Path) -> None:
     assert (pulled.returncode, "forbids the network" in pulled.stderr) == (1, True)
 
 
+def test_a_picture_of_another_program_finds_its_model_by_the_hash_of_its_file(store: Store, models: Path) -> None:
+    stored = put(store, models / "one.safetensors", "sd")
+
+    def named(text: str) -> str:
+        return _named(Said(infotext=infotext.read(f"fox\nSteps: 2, Sampler: Euler, Size: 8x8, {text}")), Path("x.png"))
+
+    assert named(f"Model hash: {stored.entry.short}, Model: theirs") == str(stored.path)
+    assert named("Model hash: 0123456789, Model: sd, Version: Impasto 1") == str(stored.path)
+    Path("sd.safetensors").touch()
+    for text in (
+        "Model hash: 0123456789, Model: sd",  # whatever anybody calls so
+        "Model hash: sd, Model: sd",
+        "Model: ./sd.safetensors, Version: Impasto 1",
+    ):
+        with pytest.raises(InvalidRecipe, match="Give it with --model"):
+            named(text)
+
+
 def test_after_a_pull_nothing_opens_a_socket(store: Store, models: Path) -> None:
-    """Loading and generating, from a folder and from a pickle, in a process in which sockets cannot be used."""
+    """Making, verifying and tracing back, from a folder and from a pickle, in a process that cannot use sockets."""
     put(store, models / "folder", "sd")
     save_file(Path("whole.safetensors"), tiny.stable_diffusion(), ABOUT)
     torch.save(dict(files.load(Path("whole.safetensors"))), "one.ckpt")
-    code = "import socket, sys\nfrom impasto.cli import main\n" + NO_SOCKETS + "sys.exit(main(sys.argv[1:]))"
+    code = "import socket, sys\nfrom impasto.cli import main\n" + NO_SOCKETS + AFTERWARDS
     for model in ("sd", "one.ckpt"):
         words = [
             "generate",
@@ -258,4 +285,5 @@ def test_after_a_pull_nothing_opens_a_socket(store: Store, models: Path) -> None
             "64",
         ]
         run = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-        assert (run.returncode, run.stderr) == (0, "")
+        assert run.stderr == ""
+        assert run.stdout.splitlines()[-1] == "[0, 0, 0, 3]"  # it has no receipt, so that something is not known of it

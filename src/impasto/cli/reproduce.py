@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +12,10 @@ from rich.console import Console
 
 from impasto.cli.choices import Parts
 from impasto.cli.generate import load
-from impasto.errors import InvalidRecipe
+from impasto.errors import InvalidInput, InvalidRecipe, NotFound
 
 if TYPE_CHECKING:
+    from impasto.pictures.infotext import Infotext
     from impasto.pictures.metadata import Said
     from impasto.pipeline.reproduction import Verdict
 
@@ -35,7 +38,8 @@ def reproduce(
     Args:
         picture: the file: PNG, JPEG or WebP, made by Impasto or, as far as their texts go, by A1111, ComfyUI, InvokeAI,
             stable-diffusion.cpp and others.
-        model: name of a model, or its folder; left out, the one that the picture names.
+        model: name of a model, or its folder; left out, the one that the picture names, of other programs' pictures by
+            the hash of its file.
         recipe: the file that was kept beside a picture made with "--metadata private".
         image: a picture or mask that it was made from; repeat the option for several.
         parts: what the model is loaded with.
@@ -82,11 +86,27 @@ def _named(said: Said, picture: Path) -> str:
     if said.seal:
         raise InvalidRecipe(f"{picture} keeps its recipe to itself. Give the file that its maker kept: --recipe.")
     if said.infotext:
+        if found := _here(said.infotext):
+            return found
         name = said.infotext.parameters.get("Model", "one that is not named")
         raise InvalidRecipe(
             f"{picture} was made by {said.infotext.program} with the model {name}. Give it with --model."
         )
     raise InvalidRecipe(f"{picture} says nothing of how it was made.")
+
+
+def _here(found: Infotext) -> str | None:
+    """Return where the model is whose file has the hash of a text, or of our own texts the name; None if not here."""
+    from impasto.weights.home import NAMES, PACKAGED
+    from impasto.weights.store import find
+
+    told = found.parameters
+    names = [told.get("Model hash", "").lower(), told.get("Model", "") if found.program == "Impasto" else ""]
+    for name, form in zip(names, (r"[0-9a-f]{10}", r"\w[\w.+-]*"), strict=True):
+        if re.fullmatch(form, name):  # anybody may have written it: never a path
+            with suppress(NotFound, InvalidInput):
+                return str(find(name, "model", {packaged: PACKAGED / packaged for packaged in NAMES}))
+    return None
 
 
 def _told(verdict: Verdict, picture: Path) -> int:
