@@ -13,19 +13,24 @@ import pytest
 import torch
 from PIL import Image
 
+import impasto
 from impasto.adapters.embeddings import Embedding, write_embedding
 from impasto.adapters.lora import read_adapter, write_adapter
 from impasto.adapters.metadata import described, described_embedding
 from impasto.cli import main
+from impasto.cli.generate import sign
 from impasto.corpus import revoked
 from impasto.corpus.store import Corpus
-from impasto.errors import InvalidInput, NotFound
+from impasto.errors import InvalidInput, NotFound, ReceiptMismatch
 from impasto.pictures import metadata
 from impasto.receipt import Parent, Receipt
 from impasto.recipe import AdapterUse, FromPicture, Recipe
-from impasto.rights import artefacts, credentials, drawing, identity
+from impasto.rights import artefacts, behind, credentials, credit, drawing, identity, verify
 from impasto.rights.lineage import Edge, Known, Lineage, Node, affected, of, way
+from impasto.weights import files
 from impasto.weights.checkpoint import About
+from impasto.weights.convert import convert
+from impasto.weights.detect import Choices
 from impasto.weights.load import save_folder
 from tests.rights.models import finished
 from tests.rights.test_artefacts import OTHER, adapter
@@ -238,3 +243,73 @@ def test_the_command(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out) == []
     assert main(["lineage"]) == 2
     assert main([*words, "--svg", str(tmp_path / "graph.png")]) == 2
+
+
+VAE = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def assembled(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A signed picture of the model with an autoencoder that is not its own."""
+    folder = tmp_path_factory.mktemp("assembled")
+    shutil.copytree(here / "tiny" / "vae", folder / "soft")  # with a receipt that is of another one
+    vae = {name: tensor * 0.5 for name, tensor in tiny.networks().vae.state_dict().items()}
+    files.save(folder / "soft" / VAE, vae)
+    model = impasto.load(here / "tiny", vae=folder / "soft")
+    (picture,) = model.generate("fox", seed=1, steps=1)
+    picture.save(folder / "fox.png")
+    sign(folder / "fox.png", picture, model)
+    return folder / "fox.png"
+
+
+def test_a_picture_of_what_was_put_together_when_it_was_loaded(assembled: Path, known: Known) -> None:
+    assert {
+        ("fox.png", "made by", "tiny"),
+        ("tiny", "model", "tiny"),
+        ("tiny", "autoencoder", "soft"),
+        ("tiny", "learned from 3 rows of", "works"),
+    } <= roles(of(assembled, known))
+
+
+def test_verify_tells_of_both_that_were_put_together(here: Path, assembled: Path, known: Known) -> None:
+    model = artefacts.read(here / "tiny")
+    report = behind.added(verify.picture(assembled, identity.own().root), assembled, known)
+    assert report.state == "holds"
+    assert "The receipt of tiny, which is here, is the one that was signed." in [f.text for f in report.findings]
+    vae = files.load(assembled.with_name("soft") / VAE)
+    assert {
+        ("put together from", f"tiny (model, {model.digest})"),
+        ("put together from", f"soft (autoencoder, {files.tensors_digest(vae)})"),
+        ("tiny is under", "Apache-2.0"),
+    } <= set(report.says)
+
+
+def test_its_own_receipt_is_looked_at_whatever_autoencoder_it_gets(here: Path, assembled: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "tiny", tmp_path / "tiny")
+    path = tmp_path / "tiny" / "unet" / "diffusion_pytorch_model.safetensors"
+    unet = files.load(path)
+    files.save(path, {name: unet[name] * 2 for name in unet})
+    with pytest.raises(ReceiptMismatch, match="unet"):
+        impasto.load(tmp_path / "tiny", vae=assembled.with_name("soft"))
+
+
+def test_what_was_put_together_for_good(here: Path, assembled: Path, known: Known, tmp_path: Path) -> None:
+    vae = Choices(vae=assembled.with_name("soft"))
+    convert(here / "tiny", tmp_path / "soft", "diffusers", choices=vae)
+    assert {
+        ("tiny", "model", "tiny"),
+        ("tiny", "autoencoder", "soft"),
+    } <= roles(of(tmp_path / "soft", known))
+    report = artefacts.verify(tmp_path / "soft")
+    assert not report.of("changed")
+    assert ("licence", "not said") in report.says  # of the autoencoder's nothing is known
+
+
+def test_the_documentation_names_the_makers_of_the_model_that_comes_along() -> None:
+    shipped = Path(artefacts.PACKAGED, "glyph", artefacts.CREDIT)
+    if not shipped.is_file():
+        pytest.skip("Glyph is not in this installation.")
+    page = (Path(__file__).parents[2] / "docs" / "credentials.md").read_text("utf-8")
+    told = [f"{what}: {value}" for what, value in credit.of_text(shipped.read_text("utf-8"))]
+    assert len(told) == 2
+    assert [line for line in told if page.count(line) != 2] == []  # of the picture, and of the tree

@@ -195,8 +195,10 @@ def _of_corpus(receipt: Receipt, checkpoint: Checkpoint, folder: Path) -> Iterat
     text = checkpoint.notices.get(CREDIT)
     if text is None:
         yield Finding("credits", "unknown", f"It comes without {CREDIT}, which names the makers that it learned from.")
-    elif credit.roots(text) == {use.selection for use in receipt.corpora}:
+    elif (named := credit.roots(text)) == (learned := {use.selection for use in receipt.corpora}):
         yield Finding("credits", "holds", f"{CREDIT} is about the rows that it learned from.")
+    elif receipt.kind == "assembly" and named and named < learned:
+        yield Finding("credits", "unknown", f"{CREDIT} is about some of the rows only that its parts learned from.")
     else:
         yield Finding("credits", "changed", f"{CREDIT} is not about the rows that it learned from.")
     if not (folder / MANIFEST).is_file():

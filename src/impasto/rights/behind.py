@@ -13,6 +13,7 @@ from impasto.pictures import metadata
 from impasto.recipe import Recipe
 from impasto.rights import artefacts, credentials
 from impasto.rights.artefacts import Artefact
+from impasto.rights.credentials import Generation
 from impasto.rights.lineage import Known
 from impasto.rights.report import Finding, Report
 
@@ -35,14 +36,22 @@ def added(report: Report, path: Path, known: Known) -> Report:
     if recipe is None:
         return report
     findings, says, signed = list(report.findings), list(report.says), _signed(path, report)
-    for named in _named(recipe):
-        found = known.find(named.digest, named.name)
+    for name, found in (one for named in _named(recipe) for one in _found(named, signed, known)):
         if found is None:
-            says.append((named.name, "is not here, so that its terms and makers are not known"))
-            continue
-        findings += _receipt(found, signed)
-        says += _terms(found)
+            says.append((name, "is not here, so that its terms and makers are not known"))
+        else:
+            findings += _receipt(found, set(signed.receipts) if signed else set())
+            says += _terms(found)
     return replace(report, findings=tuple(findings), says=tuple(says))
+
+
+def _found(named: Named, signed: Generation | None, known: Known) -> Iterator[tuple[str, Artefact | None]]:
+    """Yield what is `named`, or where it was put together when it was loaded, its parts; None for what is not here."""
+    found = known.find(named.digest, named.name)
+    parts = signed.parts if signed and found is None and named.digest == signed.model else ()
+    if not parts:
+        yield named.name, found
+    yield from ((part.name, known.find(part.identity, part.name)) for part in parts)
 
 
 def _named(recipe: Recipe) -> list[Named]:
@@ -55,14 +64,14 @@ def _named(recipe: Recipe) -> list[Named]:
     return list(dict.fromkeys([*models, *parts]))
 
 
-def _signed(path: Path, report: Report) -> set[str]:
-    """Return the digests of receipts that credentials name which hold."""
+def _signed(path: Path, report: Report) -> Generation | None:
+    """Return what credentials say that hold."""
     if not any(finding.about == "signature" and finding.state == "holds" for finding in report.findings):
-        return set()
+        return None
     with suppress(CredentialError):
         found = credentials.read(path)
-        return set(found.generation.receipts) if found and found.generation else set()
-    return set()
+        return found.generation if found else None
+    return None
 
 
 def _receipt(found: Artefact, signed: set[str]) -> Iterator[Finding]:

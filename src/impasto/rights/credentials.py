@@ -25,7 +25,7 @@ from impasto.errors import CredentialError, InvalidInput, NotFound
 from impasto.files import write_bytes
 from impasto.pictures import formats
 from impasto.pictures.origin import pixels_digest
-from impasto.receipt import Receipt
+from impasto.receipt import Parent, Receipt
 from impasto.recipe import Recipe
 from impasto.rights import identity as identities
 from impasto.rights.binding import ALGORITHM, code_of, written
@@ -57,7 +57,7 @@ class RemoteCredentials(CredentialError):
 
 
 class Generation(Frozen):
-    """What our assertion says, all of it digests: they bind what the file tells without telling it.
+    """What our assertion says: digests, which bind what the file tells without telling it, and names that it tells.
 
     Attributes:
         format: version of this format.
@@ -67,6 +67,7 @@ class Generation(Frozen):
         pixels: `pixels_digest`, where the format keeps every pixel.
         model: identity of the model.
         receipts: digests of the receipts of the model and of the adapters, where they have them.
+        parts: what the model was put together from, where that is no file of its own: `load(vae=...)`.
         corpora: Merkle roots of what those learned from.
     """
 
@@ -77,6 +78,7 @@ class Generation(Frozen):
     pixels: Digest | None = None
     model: Digest | None = None
     receipts: tuple[Digest, ...] = ()
+    parts: tuple[Parent, ...] = ()
     corpora: tuple[Digest, ...] = ()
 
     def stated(self) -> dict[str, Any]:
@@ -155,6 +157,7 @@ def _generation(made: Made, told: Mapping[str, str], *, lossless: bool) -> Gener
         pixels=pixels,
         model=made.recipe.model_digest,
         receipts=tuple(receipt.digest for receipt in made.receipts),
+        parts=tuple(part for receipt in made.receipts if receipt.kind == "assembly" for part in receipt.parents),
         corpora=tuple(dict.fromkeys(use.root for receipt in made.receipts for use in receipt.corpora)),
     )
 

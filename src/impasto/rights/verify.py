@@ -227,6 +227,7 @@ def _said(found: Credentials, generation: Generation | None, texts: dict[str, st
             yield "recipe", "kept by its maker, sealed here"
         if generation.model and "impasto" not in texts:
             yield "model", generation.model
+        yield from (("put together from", f"{part.name} ({part.role}, {part.identity})") for part in generation.parts)
         yield from (("receipt", digest) for digest in generation.receipts)
         yield from (("learned from", f"a corpus with root {root}") for root in generation.corpora)
     yield from _told(texts)
