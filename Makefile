@@ -20,8 +20,9 @@ help: ## Show what there is to make
 demo: $(READY) ## Draw a sheet of pictures with Glyph: demo.png
 	@$(BIN)/impasto demo --output demo.png
 
-studio: $(READY_ALL) ## Start the server and the studio, a web page: http://127.0.0.1:8080
-	@$(BIN)/impasto serve
+studio: PORT ?= 8080
+studio: $(READY_ALL) ## Start the server and the studio, a web page: http://127.0.0.1:8080, or another PORT
+	@$(BIN)/impasto serve --port $(PORT)
 
 # On tiny models threads wait for one another longer than they work, many times longer when the machine has other work.
 # Every step goes on from where it was stopped. Needs npm, which fetches the drawings.
@@ -31,7 +32,10 @@ glyph: $(READY_ALL) ## Train Glyph again from its makers' drawings, and put it i
 		--start recipes/glyph/autoencoder --output runs/autoencoder
 	@$(BIN)/impasto train model recipes/glyph/model.toml --corpus corpora/glyph --autoencoder runs/autoencoder --output runs/glyph
 	@$(BIN)/impasto train words recipes/glyph/words.toml --start runs/glyph/model --output runs/words
-	@$(BIN)/python tools/ship_glyph.py runs/words corpora/glyph
+	@$(BIN)/impasto train model recipes/glyph/model-2.toml --corpus corpora/glyph --autoencoder runs/autoencoder \
+		--start runs/words/model --output runs/glyph-2
+	@$(BIN)/impasto train words recipes/glyph/words.toml --start runs/glyph-2/model --output runs/words-2
+	@$(BIN)/python tools/ship_glyph.py runs/words-2 corpora/glyph --earlier runs/glyph runs/words runs/glyph-2
 	@$(BIN)/impasto trace index corpora/glyph --model glyph
 
 test: export OMP_NUM_THREADS ?= 1

@@ -10,6 +10,7 @@ import impasto
 from impasto.corpus.store import Corpus
 from impasto.pipeline import Model
 from impasto.receipt import Receipt
+from impasto.rights.receipts import EARLIER
 from impasto.schema import read_json
 from impasto.training.data import chosen_concepts
 from impasto.training.plans import ModelPlan, WordsPlan
@@ -63,6 +64,13 @@ def test_the_rows_learned_from_are_those_of_the_plan_and_none_was_held_out(corpu
 def test_every_maker_is_named(corpus: Corpus) -> None:
     said = (FOLDER / "ATTRIBUTION").read_text(encoding="utf-8")
     assert [name for name in {row.maker.name for row in corpus.rows if row.split == "train"} if name not in said] == []
+
+
+def test_every_earlier_stage_has_left_its_receipt(receipt: Receipt) -> None:
+    stages = [Receipt.parse(read_json(file), file.name) for file in sorted((FOLDER / EARLIER).glob("*.json"))]
+    assert {stage.identity for stage in stages} == {
+        parent.identity for parent in receipt.parents if parent.role == "start"
+    }
 
 
 def test_its_autoencoder_has_a_receipt_of_its_own(receipt: Receipt) -> None:

@@ -17,6 +17,7 @@ from impasto.adapters.embeddings import Embedding, write_embedding
 from impasto.adapters.lora import Adapter, LowRank, read_adapter, write_adapter
 from impasto.adapters.metadata import described, described_embedding
 from impasto.cli import main
+from impasto.corpus.store import RowFile, write_rows
 from impasto.errors import NotFound, ReceiptMismatch
 from impasto.receipt import Parent, Receipt
 from impasto.rights import artefacts, receipts
@@ -85,8 +86,9 @@ def in_corpus(model: Path, what: str) -> None:
     if what == "damaged":
         (folder / "corpus.json").write_text("{")
     if what == "rows":
-        content = (folder / "rows.parquet").read_bytes()
-        (folder / "rows.parquet").write_bytes(content[: len(content) // 2] + b"x" + content[len(content) // 2 + 1 :])
+        first, *others = list(RowFile(folder / "rows.parquet"))
+        changed = first.model_copy(update={"maker": first.maker.model_copy(update={"name": "Eve"})})
+        write_rows(folder / "rows.parquet", [changed, *others])
 
 
 OTHER = "sha256:" + "9" * 64

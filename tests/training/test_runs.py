@@ -145,10 +145,14 @@ def test_training_goes_on_from_finished_weights_that_the_plan_names(
 
 def test_a_model_goes_on_from_a_finished_one(trained: Path, corpus: Path, tmp_path: Path) -> None:
     digest = impasto.load(str(trained / "m" / "model")).digest
-    plan = write(tmp_path, "on", tiny.model(steps=4, start=digest))
-    finish(runs.model(plan, corpus, trained / "ae", tmp_path / "on", start=trained / "m" / "model"))
-    receipt = Receipt.parse(json.loads((tmp_path / "on" / "model" / "receipt.json").read_text()), "receipt")
-    assert {parent.role for parent in receipt.parents} == {"autoencoder", "start"}
+    for number, start in enumerate((digest, "any")):
+        plan, output = write(tmp_path, f"on-{number}", tiny.model(steps=4, start=start)), tmp_path / f"run-{number}"
+        finish(runs.model(plan, corpus, trained / "ae", output, start=trained / "m" / "model"))
+        receipt = Receipt.parse(json.loads((output / "model" / "receipt.json").read_text()), "receipt")
+        assert {parent.role for parent in receipt.parents} == {"autoencoder", "start"}
+        assert digest in [parent.identity for parent in receipt.parents]
+        credit = (output / "model" / "ATTRIBUTION").read_text()
+        assert credit.endswith((trained / "m" / "model" / "ATTRIBUTION").read_text())
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(corpus: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def autoencoder(
         normalise(finished, *latent_statistics(finished, on_white(chosen.train, STATISTICS_ROWS)))
     tensors = {name: tensor.to(SHIPPED).contiguous() for name, tensor in finished.state_dict().items()}
     parents = tuple([Parent(name=earlier.receipt.name, identity=earlier.digest, role="start")] if earlier else ())
-    receipt = _receipt(plan, chosen.use, began, parents, earlier.receipt if earlier else None)
+    receipt = _receipt(plan, chosen.use, began, parents, *([earlier.receipt] if earlier else []))
     receipt = receipt.model_copy(update={"components": {"vae": files.tensors_digest(tensors)}})
     _write_autoencoder(output / "vae", plan.config, tensors, receipt)
     write_text(output / "vae" / ATTRIBUTION, _credit(chosen))
@@ -156,10 +156,12 @@ def model(
     task = ModelTask(plan, tokenizer, vae, learned, _trainable(earlier))
     run = Run(task, output)
     yield from run.steps()
-    receipt = _receipt(plan, chosen.use, began, _parents(encoder, earlier), encoder.receipt)
+    before = earlier.checkpoint.receipt if earlier else None
+    upstream = (encoder.receipt, *([before] if before else []))
+    receipt = _receipt(plan, chosen.use, began, _parents(encoder, earlier), *upstream)
     credit = f"Text encoder and UNet\n\n{_credit(chosen)}\nAutoencoder\n\n{encoder.attribution}"
-    if earlier and (before := earlier.checkpoint.notices.get(ATTRIBUTION)):
-        credit += f"\nWhat it started from\n\n{before}"
+    if earlier and (makers := earlier.checkpoint.notices.get(ATTRIBUTION)):
+        credit += f"\nWhat it started from\n\n{makers}"
     _write_model(output / "model", plan, networks(task, run), receipt, credit, encoder)
 
 
@@ -276,11 +278,14 @@ def _receipt(
     use: CorpusUse | None,
     began: datetime,
     parents: tuple[Parent, ...],
-    upstream: Receipt | None,
+    *upstream: Receipt,
 ) -> Receipt:
-    """Return the receipt of what `plan` made; what `upstream` was made from stays in it."""
-    corpora = upstream.corpora if upstream else ()
-    plans = upstream.plans if upstream else {}
+    """Return the receipt of what `plan` made; what each of `upstream` was made from stays in it."""
+    corpora: list[CorpusUse] = []
+    plans: dict[str, PlanUse] = {}
+    for receipt in upstream:
+        corpora += [corpus for corpus in receipt.corpora if corpus not in corpora]
+        plans |= {_free(name, plans): made for name, made in receipt.plans.items() if made not in plans.values()}
     return Receipt(
         kind="base",
         name=plan.name,
