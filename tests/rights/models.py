@@ -18,6 +18,8 @@ from impasto.weights.load import save_folder
 from tests.corpus.icons import POLICY, row
 from tests.weights import tiny
 
+PICTURE = row().image
+
 
 def rows() -> list[Row]:
     made = [("fox", "Ada", "MIT", "train"), ("owl", "Ada", "MIT", "train"), ("cat", "Bo", "CC-BY-4.0", "train")]
@@ -27,7 +29,7 @@ def rows() -> list[Row]:
             maker=Maker(name=maker),
             licence=Licence(spdx=licence, evidence="p@1"),
             concept=key,
-            image=row().image.model_copy(update={"id": bytes_digest(key.encode())}),
+            image=PICTURE.model_copy(update={"id": bytes_digest(key.encode())}),
             split=split,
         )
         for key, maker, licence, split in [*made, ("dog", "Bo", "MIT", "held-out")]
