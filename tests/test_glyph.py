@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import impasto
-from impasto.corpus.store import Corpus
+from impasto.corpus.store import Corpus, root_of
 from impasto.pipeline import Model
 from impasto.receipt import Receipt
 from impasto.rights.receipts import EARLIER
 from impasto.schema import read_json
-from impasto.training.data import chosen_concepts
+from impasto.training.data import selected
 from impasto.training.plans import ModelPlan, WordsPlan
 from impasto.training.runs import read_autoencoder
 
@@ -50,14 +50,9 @@ def test_the_manifest_is_whole_and_the_one_that_was_learned_from(corpus: Corpus,
 
 def test_the_rows_learned_from_are_those_of_the_plan_and_none_was_held_out(corpus: Corpus, receipt: Receipt) -> None:
     plan = ModelPlan.parse(receipt.plans["model"].plan, "the plan in the receipt")
-    concepts = chosen_concepts(corpus, plan.select)
-    assert concepts is not None
-    learned = corpus.subset(
-        lambda row: (
-            row.split == "train" and row.concept in concepts and row.source.collection in plan.select.collections
-        )
-    )
-    assert learned.root in {use.selection for use in receipt.corpora}
+    learned = selected(corpus, plan.select)
+    assert root_of(learned) in {use.selection for use in receipt.corpora}
+    concepts = {row.concept for row in learned}
     assert any(row.split == "held-out" and row.concept in concepts for row in corpus.rows)
 
 

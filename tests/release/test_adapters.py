@@ -18,12 +18,12 @@ from impasto.adapters.lora import read_adapter, write_adapter
 from impasto.adapters.metadata import described, described_embedding
 from impasto.cli import main
 from impasto.corpus.attribution import attribution
+from impasto.corpus.store import root_of
 from impasto.errors import InvalidInput
 from impasto.receipt import CorpusUse, Parent, Receipt
 from impasto.release import check, signature
 from impasto.rights import artefacts
 from impasto.rights.identity import Identity
-from impasto.rights.rows import root_of
 from tests.adapters import random
 from tests.release.test_check import WRONG, Change, _header, _said, unseen
 from tests.rights import models

@@ -15,12 +15,11 @@ from impasto.adapters.metadata import described
 from impasto.cli import main
 from impasto.corpus import revoked
 from impasto.corpus.record import Row
-from impasto.corpus.store import Corpus
+from impasto.corpus.store import Corpus, root_of
 from impasto.receipt import CorpusUse, Parent, PlanUse, Receipt
 from impasto.rights import artefacts
 from impasto.rights.affected import Affected, affected
 from impasto.rights.lineage import Known
-from impasto.rights.rows import root_of
 from impasto.training.taught import write_rows
 from tests.adapters import random
 from tests.rights import models

@@ -9,13 +9,12 @@ import pytest
 
 from impasto.corpus.build import build
 from impasto.corpus.record import Row
-from impasto.corpus.store import Corpus
+from impasto.corpus.store import Corpus, root_of
 from impasto.errors import InvalidInput
 from impasto.receipt import CorpusUse, Parent, PlanUse, Receipt
 from impasto.server.models import Shelf
 from impasto.server.origin import origin
 from impasto.training.plans import ModelPlan
-from impasto.training.taught import root_of
 from impasto.weights.checkpoint import About
 from impasto.weights.load import save_folder
 from tests.corpus.icons import collection, package, plan, sections, shape

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from impasto.corpus.statement import Statement
+from impasto.corpus.store import root_of
 from impasto.errors import CorpusError, InvalidInput
 from impasto.training.plans import Selection
-from impasto.training.taught import open_taught, root_of, rows_root, write_rows
+from impasto.training.taught import open_taught, rows_root, write_rows
 from tests.training import teaching
 
 

@@ -218,7 +218,7 @@ class Corpus:
 
     @cached_property
     def _leaves(self) -> list[bytes]:
-        return [merkle.leaf_hash(row.leaf()) for row in canonical_order(self.rows)]
+        return _leaves(self.rows)
 
     @cached_property
     def _images(self) -> Images:
@@ -307,6 +307,15 @@ class RowFile(Sequence[Row]):
 def upright(image: Pillow.Image) -> Pillow.Image:
     """Return `image` as RGBA, turned as its camera says."""
     return ImageOps.exif_transpose(image).convert("RGBA")
+
+
+def root_of(rows: Iterable[Row]) -> str:
+    """Return the Merkle root over `rows`, `sha256:<hex>`."""
+    return merkle.root(_leaves(rows))
+
+
+def _leaves(rows: Iterable[Row]) -> list[bytes]:
+    return [merkle.leaf_hash(row.leaf()) for row in canonical_order(rows)]
 
 
 def canonical_order(rows: Iterable[Row]) -> list[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from impasto.corpus.attribution import by_maker
+from impasto.corpus.store import root_of
 from impasto.errors import CredentialError, ImpastoError
 from impasto.receipt import Receipt
 from impasto.release import signature
@@ -150,7 +151,7 @@ def _credits(folder: Path, receipt: Receipt | None) -> Iterator[Finding]:
     if (folder / rows.ROWS).is_file():
         taught = rows.read(folder / rows.ROWS)
         lines = [one.line() for one in by_maker(taught)]
-        if rows.root_of(taught) not in learned or any(line not in text for line in lines):
+        if root_of(taught) not in learned or any(line not in text for line in lines):
             yield Finding("corpus", "changed", f"{rows.ROWS} or {artefacts.CREDIT} is not of what it learned from.")
         else:
             yield Finding(

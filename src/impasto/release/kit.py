@@ -26,7 +26,7 @@ from impasto import __version__
 from impasto.adapters.embeddings import write_embedding
 from impasto.adapters.lora import Adapter, write_adapter
 from impasto.corpus.attribution import attribution
-from impasto.corpus.store import MANIFEST, canonical_order
+from impasto.corpus.store import MANIFEST, canonical_order, root_of
 from impasto.errors import InvalidInput
 from impasto.files import write_bytes, write_text
 from impasto.release import bom, card, croissant, datasheet, signature
@@ -242,7 +242,7 @@ def credit(subject: Subject) -> str:
     makers = subject.finished.notices.get(CREDIT)
     if makers is None and subject.rows:
         name = subject.corpus.manifest.name if subject.corpus else "that it was taught"
-        makers = attribution(name, rows.root_of(subject.rows), subject.rows)
+        makers = attribution(name, root_of(subject.rows), subject.rows)
     others = [part for part in subject.parts if part.role != "corpus"]
     lines = [f"Made from {card.one_line(part.name)} ({part.role}), licence {part.licence}" for part in others]
     return "\n".join([makers or "What it learned from is undeclared.\n", *lines]).rstrip("\n") + "\n"

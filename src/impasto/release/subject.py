@@ -12,7 +12,7 @@ from typing import Any, Literal
 from impasto.adapters.embeddings import Embedding, read_embedding
 from impasto.adapters.lora import Adapter, read_adapter
 from impasto.corpus.record import Row
-from impasto.corpus.store import MANIFEST, Corpus
+from impasto.corpus.store import MANIFEST, Corpus, root_of
 from impasto.errors import InvalidInput
 from impasto.receipt import Parent, Receipt
 from impasto.release.licences import Judgement, Part, judge
@@ -174,7 +174,7 @@ def _beside(path: Path, receipt: Receipt | None) -> dict[str, str]:
 def _rows_beside(path: Path, receipt: Receipt | None) -> tuple[Row, ...]:
     """Return the rows that lie beside an adapter, where they come to a root that its receipt names."""
     selections = {use.selection for use in receipt.corpora} if receipt else set()
-    return next((found for found in rows.beside(path) if rows.root_of(found) in selections), ())
+    return next((found for found in rows.beside(path) if root_of(found) in selections), ())
 
 
 def gather(path: Path, choices: Choices) -> Subject:
@@ -248,7 +248,7 @@ def _parts(
 
 def _learned(receipt: Receipt, learned: tuple[Row, ...]) -> set[str]:
     """Return the roots of the corpora of which the rows `learned` are all that was learned from."""
-    selection = rows.root_of(learned) if learned else None
+    selection = root_of(learned) if learned else None
     return {use.root for use in receipt.corpora if use.selection == selection}
 
 

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 
 from impasto.corpus.record import Row
 from impasto.corpus.revoked import Revoked
-from impasto.corpus.store import Corpus, RowFile
+from impasto.corpus.store import RowFile, root_of
 from impasto.errors import ImpastoError
 from impasto.receipt import CorpusUse
 from impasto.rights import receipts
 from impasto.rights.artefacts import WORKS, Artefact
 from impasto.rights.lineage import Edge, Known, lineage_of, way
-from impasto.rights.rows import beside, root_of
-from impasto.training.data import chosen_concepts
-from impasto.training.plans import Selection
+from impasto.rights.rows import beside, taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,27 +114,8 @@ class _Selections:
         """Yield lists of rows that may be those, the least work first."""
         yield from beside(one.by.path)
         if corpus := self._known.opened(one.use.root, one.by):
-            yield from _selected(corpus, one)
+            yield from taken(corpus, one.by.receipt)
         works = one.by.path / WORKS / "rows.parquet"
         if works.is_file():
             with suppress(ImpastoError):
                 yield list(RowFile(works))
-
-
-def _selected(corpus: Corpus, one: _Use) -> Iterator[Sequence[Row]]:
-    """Yield the parts of `corpus` that training takes: what the plans select, all training rows, all rows."""
-    train = [row for row in corpus.rows if row.split == "train"]
-    yield train
-    plans = one.by.receipt.plans.values() if one.by.receipt else ()
-    for plan in plans:
-        with suppress(ImpastoError):
-            select = Selection.parse(plan.plan.get("select") or {}, "the selection")  # type: ignore[arg-type]  # JSON
-            concepts = chosen_concepts(corpus, select)
-            collections = select.collections or None
-            yield [
-                row
-                for row in train
-                if (concepts is None or row.concept in concepts)
-                and (collections is None or row.source.collection in collections)
-            ]
-    yield corpus.rows

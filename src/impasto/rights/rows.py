@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from impasto.corpus import merkle
 from impasto.corpus.record import Row
-from impasto.corpus.store import canonical_order
-from impasto.errors import InvalidInput, NotFound
+from impasto.corpus.store import Corpus
+from impasto.errors import ImpastoError, InvalidInput, NotFound
+from impasto.receipt import Receipt
+from impasto.training.data import selected
+from impasto.training.plans import Selection
 
 ROWS = "rows.jsonl"
 """Name of the file in a release; a training puts the name of what it made before it."""
@@ -32,11 +34,6 @@ def read(path: Path) -> tuple[Row, ...]:
     return tuple(Row.parse(line, f"{path.name}, line {number}") for number, line in enumerate(lines, 1))
 
 
-def root_of(rows: Iterable[Row]) -> str:
-    """Return the Merkle root over `rows`."""
-    return merkle.root([merkle.leaf_hash(row.leaf()) for row in canonical_order(rows)])
-
-
 def beside(path: Path) -> Iterator[tuple[Row, ...]]:
     """Yield the lists of rows that a training or a release left beside the file, or in the folder, at `path`."""
     folder, name = (path, path.name) if path.is_dir() else (path.parent, path.stem)
@@ -44,3 +41,24 @@ def beside(path: Path) -> Iterator[tuple[Row, ...]]:
         if place.is_file():
             with suppress(InvalidInput, NotFound):
                 yield read(place)
+
+
+def taken(corpus: Corpus, receipt: Receipt | None) -> Iterator[Sequence[Row]]:
+    """Yield the parts of `corpus` that the training with `receipt` may have taken.
+
+    They are what its plans select, the last plan first, then all rows that are not held out, then all. Which of them it
+    was, if any, the Merkle root says that the receipt names as a selection.
+    """
+    for select in dict.fromkeys(selections(receipt)):
+        with suppress(ImpastoError):  # of another corpus
+            yield selected(corpus, select)
+    yield selected(corpus, Selection())
+    yield corpus.rows
+
+
+def selections(receipt: Receipt | None, kind: str | None = None) -> Iterator[Selection]:
+    """Yield what the plans in `receipt`, of one `kind` or of any, select; the last plan first."""
+    for use in reversed(list(receipt.plans.values()) if receipt else []):
+        if kind in (None, use.plan.get("kind")):
+            with suppress(ImpastoError):  # another version's plan
+                yield Selection.parse(use.plan.get("select") or {}, "the selection")  # type: ignore[arg-type]  # JSON

@@ -16,8 +16,9 @@ import io
 import secrets
 import shutil
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,13 +31,16 @@ from typing_extensions import Self
 
 from impasto.corpus.record import Row
 from impasto.corpus.store import Corpus, Images, RowFile, write_images, write_rows
-from impasto.errors import CorpusError, NotFound
+from impasto.errors import CorpusError, InvalidPlan, NotFound
 from impasto.files import write_bytes
 from impasto.pipeline import Model
 from impasto.receipt import Receipt
 from impasto.rights.artefacts import WORKS as WORKS  # where `build` usually puts one
 from impasto.rights.likeness import Likeness, in_parts, tiled_distance
+from impasto.rights.rows import selections
 from impasto.schema import Digest, Frozen, read_json
+from impasto.training.data import selected
+from impasto.training.plans import Selection
 from impasto.weights import files
 
 FACTS = "index.json"
@@ -238,22 +242,17 @@ def learned(corpus: Corpus, receipt: Receipt | None) -> Corpus:
     that the receipt names. Where none does, they are all the rows that are there to be learned from.
     """
     roots = {use.selection for use in receipt.corpora} if receipt else set()
-    for plan in reversed(list(receipt.plans.values()) if receipt else []):
-        picked = corpus.subset(partial(_selected, select=plan.plan.get("select")))
-        if plan.plan.get("kind") == "model" and picked.rows and picked.root in roots:
-            return picked
-    return corpus.subset(lambda row: row.split == "train")
+    for select in selections(receipt, "model"):
+        with suppress(InvalidPlan):  # of another corpus
+            picked = _of(corpus, select)
+            if picked.root in roots:
+                return picked
+    return _of(corpus, Selection())
 
 
-def _selected(row: Row, select: Any) -> bool:
-    """Return whether a plan's `select` (JSON) names `row`."""
-    chosen = select if isinstance(select, dict) else {}
-    concepts, collections = chosen.get("concepts"), chosen.get("collections")
-    return (
-        row.split == "train"
-        and (not concepts or row.concept in concepts)
-        and (not collections or row.source.collection in collections)
-    )
+def _of(corpus: Corpus, select: Selection) -> Corpus:
+    rows = {row.key for row in selected(corpus, select)}
+    return corpus.subset(lambda row: row.key in rows)
 
 
 def build(corpus: Corpus, model: Model, folder: Path, picked: Corpus | None = None) -> Generator[Indexing, None, Works]:
@@ -272,7 +271,7 @@ def build(corpus: Corpus, model: Model, folder: Path, picked: Corpus | None = No
         CorpusError: the corpus has no images, or no rows.
         CorpusChanged: an image is not the one that its row names.
     """
-    picked = picked or corpus.subset(lambda row: row.split == "train")
+    picked = picked or _of(corpus, Selection())
     rows = list(picked.rows)
     held_out = [row for row in corpus.rows if row.split != "train"][:NULL_ROWS]
     if not rows or not corpus.has_images:

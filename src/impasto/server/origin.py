@@ -15,14 +15,12 @@ from typing import Any
 
 from impasto.corpus.attribution import by_maker
 from impasto.corpus.record import Row
-from impasto.corpus.store import MANIFEST, Corpus
+from impasto.corpus.store import MANIFEST, Corpus, root_of
 from impasto.errors import ImpastoError, InvalidInput
 from impasto.receipt import CorpusUse, Receipt
 from impasto.rights import receipts
+from impasto.rights.rows import taken
 from impasto.schema import digest, file_digest
-from impasto.training.data import chosen_concepts
-from impasto.training.plans import Selection
-from impasto.training.taught import root_of
 from impasto.weights.facts import remembered
 from impasto.weights.home import home
 
@@ -90,38 +88,11 @@ def _told(receipt: Receipt | None, corpus: Corpus, own: Mapping[str, str]) -> di
 def learned(corpus: Corpus, receipt: Receipt, uses: Sequence[CorpusUse]) -> dict[str, Sequence[Row]]:
     """Return the rows of `corpus` that each of `uses` names, by its selection; without those that cannot be told."""
     found: dict[str, Sequence[Row]] = {}
-    for rows in _chosen(corpus, receipt):
+    for rows in taken(corpus, receipt):
         missing = [use for use in uses if use.selection not in found]
         if len(rows) in (use.rows for use in missing):  # a root takes seconds
             found[root_of(rows)] = rows
     return {use.selection: found[use.selection] for use in uses if use.selection in found}
-
-
-def _chosen(corpus: Corpus, receipt: Receipt) -> Iterator[Sequence[Row]]:
-    """Yield the rows that the plans of `receipt` choose, then all that are not held out, then all."""
-    train = [row for row in corpus.rows if row.split == "train"]
-    for select in dict.fromkeys(_selections(receipt)):
-        try:
-            concepts = chosen_concepts(corpus, select)
-        except InvalidInput:  # of another corpus
-            continue
-        collections = select.collections or None
-        yield [
-            row
-            for row in train
-            if (concepts is None or row.concept in concepts)
-            and (collections is None or row.source.collection in collections)
-        ]
-    yield train
-    yield corpus.rows
-
-
-def _selections(receipt: Receipt) -> Iterator[Selection]:
-    for use in receipt.plans.values():
-        try:
-            yield Selection.model_validate(use.plan.get("select", {}))
-        except ValueError:  # another version's plan
-            continue
 
 
 def _uses(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from impasto.corpus import dataset
 from impasto.corpus.dataset import Drawings
-from impasto.corpus.store import Corpus
+from impasto.corpus.record import Row
+from impasto.corpus.store import Corpus, root_of
 from impasto.errors import InvalidPlan
 from impasto.receipt import CorpusUse
 from impasto.training.plans import Selection
@@ -38,16 +39,9 @@ def load(corpus: Corpus, select: Selection) -> TrainingData:
         RowRefused: the corpus holds a row that its policy does not admit.
         CorpusChanged: rows or images are not those that the corpus promises.
     """
-    concepts = chosen_concepts(corpus, select)
-    collections = select.collections or None
-    picked = corpus.subset(
-        lambda row: (
-            row.split == "train"
-            and (concepts is None or row.concept in concepts)
-            and (collections is None or row.source.collection in collections)
-        )
-    )
-    if not picked.rows:
+    concepts, collections = chosen_concepts(corpus, select), select.collections or None
+    picked = selected(corpus, select)
+    if not picked:
         raise InvalidPlan(f"`select` leaves no rows of {corpus.folder} to learn from.")
     has_held_out = any(row.split == "held-out" and (concepts is None or row.concept in concepts) for row in corpus.rows)
     manifest = corpus.manifest
@@ -55,8 +49,24 @@ def load(corpus: Corpus, select: Selection) -> TrainingData:
         manifest.name,
         dataset.load(corpus, "train", concepts, collections),
         dataset.load(corpus, "held-out", concepts, collections) if has_held_out else None,
-        CorpusUse(root=manifest.root, selection=picked.root, rows=len(picked.rows), policy=manifest.policy),
+        CorpusUse(root=manifest.root, selection=root_of(picked), rows=len(picked), policy=manifest.policy),
     )
+
+
+def selected(corpus: Corpus, select: Selection) -> list[Row]:
+    """Return the rows of `corpus` that `select` names to be learned from.
+
+    Raises:
+        InvalidPlan: it names concepts that no row has.
+    """
+    concepts, collections = chosen_concepts(corpus, select), select.collections or None
+    return [
+        row
+        for row in corpus.rows
+        if row.split == "train"
+        and (concepts is None or row.concept in concepts)
+        and (collections is None or row.source.collection in collections)
+    ]
 
 
 def chosen_concepts(corpus: Corpus, select: Selection) -> frozenset[str] | None:

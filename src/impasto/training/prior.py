@@ -16,6 +16,7 @@ from impasto.corpus.candidates import Raster
 from impasto.corpus.record import Caption, Consent, Licence, Maker, Row, Work
 from impasto.corpus.record import Source as Origin
 from impasto.corpus.render import Rendered, render
+from impasto.corpus.store import root_of
 from impasto.diffusion.guidance import Guided
 from impasto.diffusion.noise import ImageNoise
 from impasto.diffusion.samplers import SAMPLERS
@@ -27,7 +28,7 @@ from impasto.training import processes
 from impasto.training.autoencoder import as_image
 from impasto.training.base import Base
 from impasto.training.runs import Preparing
-from impasto.training.taught import Taught, root_of
+from impasto.training.taught import Taught
 from impasto.training.teaching import PriorPlan, TeachingPlan
 
 RECORD = "made.json"

@@ -17,7 +17,7 @@ from impasto.corpus.render import Rendered, render
 from impasto.corpus.sources import Place
 from impasto.corpus.sources.folder import FolderSource, mask_of
 from impasto.corpus.statement import Statement
-from impasto.corpus.store import MANIFEST, Corpus, canonical_order, upright
+from impasto.corpus.store import MANIFEST, Corpus, canonical_order, root_of, upright
 from impasto.errors import CorpusError, InvalidInput
 from impasto.files import write_bytes
 from impasto.receipt import CorpusUse
@@ -76,11 +76,6 @@ class Taught:
             for place, row in enumerate(self.rows)
         ]
         return replace(self, rows=tuple(split), root=root_of(split))
-
-
-def root_of(rows: Sequence[Row]) -> str:
-    """Return the Merkle root over `rows`."""
-    return merkle.root([merkle.leaf_hash(row.leaf()) for row in canonical_order(rows)])
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
