@@ -12,6 +12,7 @@ from pydantic import Field, StrictFloat, StrictInt, StrictStr, StringConstraints
 from typing_extensions import Self
 
 from impasto.errors import ImpastoError, InvalidInput, InvalidRecipe, NotFound
+from impasto.pictures.axes import placed
 from impasto.pipeline import Model
 from impasto.pipeline.checks import SHARED, check
 from impasto.pipeline.passes import counted
@@ -493,7 +494,7 @@ def _sources(request: GenerateRequest) -> tuple[str, ...]:
 def _varied(base: GenerateRequest, cell: dict[Axis | None, Any]) -> GenerateRequest:
     changes = {axis.name: value for axis, value in cell.items() if axis}
     if word := changes.get("prompt"):
-        changes["prompt"] = base.prompt.replace("{}", word) if "{}" in base.prompt else word
+        changes["prompt"] = placed(base.prompt, word)
     try:
         return GenerateRequest.parse({**base.model_dump(exclude_none=True), **changes}, "A cell of the grid")
     except ImpastoError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import impasto
 from impasto.diffusion import names
 from impasto.pictures import infotext
+from impasto.pictures.infotext import Hashes
 from impasto.recipe import Recipe
 from impasto.server.dialects.a1111 import MODES, UPSCALERS, ImageSaid, Said, ignored, schedule_name
 from impasto.server.dialects.a1111_options import Checkpoint
@@ -51,13 +52,16 @@ def latent_upscale_modes() -> list[dict[str, str]]:
     return [{"name": name} for name in MODES]
 
 
-def told(said: Said, recipes: Sequence[Recipe], model: Checkpoint, job: str, made: datetime) -> dict[str, Any]:
+def told(
+    said: Said, recipes: Sequence[Recipe], model: Checkpoint, hashes: Sequence[Hashes], job: str, made: datetime
+) -> dict[str, Any]:
     """Return the `info` of an answer: what was made, in A1111's words; what is ours is under `impasto`.
 
     Args:
         said: by the client.
         recipes: of the pictures, at least one.
         model: that made them.
+        hashes: by what A1111 knows the files that each was made with.
         job: id.
         made: when.
     """
@@ -86,13 +90,13 @@ def told(said: Said, recipes: Sequence[Recipe], model: Checkpoint, job: str, mad
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": model.name,
-        "sd_model_hash": model.sha256[:10],
-        "sd_vae_name": None,
-        "sd_vae_hash": None,
+        "sd_model_hash": hashes[0].model or model.sha256[:10],
+        "sd_vae_name": hashes[0].vae_name,
+        "sd_vae_hash": hashes[0].vae,
         "denoising_strength": given.strength if given else None,
         "extra_generation_params": {},
         "index_of_first_image": 0,
-        "infotexts": [infotext.write(recipe) for recipe in recipes],
+        "infotexts": [infotext.write(*each) for each in zip(recipes, hashes, strict=True)],
         "styles": [],
         "job_timestamp": made.strftime("%Y%m%d%H%M%S"),
         "clip_skip": first.clip_skip,

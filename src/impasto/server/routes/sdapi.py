@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -196,7 +196,9 @@ async def _made(said: Said, call: Call, options: Options, request: dict[str, Any
 def _answer(said: Said, call: Call, options: Options, job: JobView) -> dict[str, Any]:
     pictures = delivered(call.service, job.id)
     recipes = [Recipe.parse(recipe, "The recipe") for recipe in job.recipes[: max(1, len(pictures))]]
-    info = a1111_answers.told(said, recipes, call.current(options), job.id, job.finished or job.created)
+    paper = call.service.shelf.by_digest(recipes[0].model_digest).paper
+    hashes = [replace(paper.hashes, parts=paper.library.hashes(recipe)) for recipe in recipes]
+    info = a1111_answers.told(said, recipes, call.current(options), hashes, job.id, job.finished or job.created)
     if not pictures:
         info["infotexts"] = []
     images = [to_text(exported(call.service, one, options.format)) for one in pictures] if said.send_images else []
