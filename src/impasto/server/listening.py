@@ -42,8 +42,8 @@ def listen(app: FastAPI, settings: Settings, log_level: str, said: Callable[[str
     """
     if not settings.is_local and settings.token is None:
         raise InvalidInput(f"Listening on {settings.host} needs a token, since others can reach it.")
-    logging.config.dictConfig(configured(log_level))
     opened = _opened(settings)
+    logging.config.dictConfig(configured(log_level))  # which closes the handlers of others: not before it is sure
     host, port = opened.getsockname()[:2]
     config = uvicorn.Config(
         app,
