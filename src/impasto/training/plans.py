@@ -283,7 +283,8 @@ class WordsPlan(TrainingPlan):
 
     Attributes:
         kind: what this plan is for.
-        start: digest of the model, given with `--start`; "any" for whichever is given, which the receipt then names.
+        start: digest of the model, given with `--start`; "any" or None for whichever is given, which the receipt then
+            names.
         teacher: that knows which words are alike.
         select: `concepts` are the things that the model knows; a word is learned as one of these.
         frequent: how many of the teacher's words are looked at, frequent ones first.
@@ -296,7 +297,7 @@ class WordsPlan(TrainingPlan):
     """
 
     kind: Literal["words"] = "words"
-    start: str = ANY
+    start: str | None = ANY
     teacher: Teacher
     frequent: Positive = 20_000
     closeness: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -183,7 +183,7 @@ def words(plan_file: Path, model_folder: Path, output: Path, archive: Path | Non
     """
     plan = plans.read(WordsPlan, plan_file)
     model = load_folder(model_folder, torch.float32)
-    _check_start(plan.start, model_folder, model)
+    _check_start(plan.start or ANY, model_folder, model)
     upstream, credit = model.checkpoint.receipt, model.checkpoint.notices.get(ATTRIBUTION)
     if upstream is None or credit is None:
         raise NotFound(f"{model_folder} lacks {diffusers.RECEIPT} or {ATTRIBUTION}: what made it is not known.")
@@ -202,7 +202,8 @@ def words(plan_file: Path, model_folder: Path, output: Path, archive: Path | Non
     run = Run(WordsTask(plan, model, learned, names), output)
     yield from run.steps()
     start = Parent(name=upstream.name, identity=model.digest, role="start")
-    receipt = _receipt(plan, None, began, (start, upstream_text, *upstream.parents), upstream)
+    parents = dict.fromkeys((start, upstream_text, *upstream.parents))
+    receipt = _receipt(plan, None, began, tuple(parents), upstream)
     credit += f"\nWords that no caption has\n\n{teacher.credit} ({teacher.licence}), {upstream_text.name}\n"
     encoder = run.learner.ema.modules["text_encoder"].cpu()
     parts = Networks(model.spec, model.tokenizer, encoder, model.unet, model.vae)  # type: ignore[arg-type]  # ModuleDict forgets
