@@ -80,34 +80,36 @@ def fetch(table: Path, output: Path, settings: Settings) -> Iterator[Progress]:
     fetched = Fetched.begin(output, head)
     web = Web(settings.manners, settings.threads)
     hashes = _Hashes(fetched, settings)
-    _reopen(fetched, hashes, settings)
+    over = _over(fetched, hashes, settings)
     progress = Progress()
     rows = iter(listed(table))
     number = 0
     while shard := list(islice(rows, settings.shard)):
-        if fetched.has(number):
-            visits = fetched.visits(number)
-            hashes.add(visits)
-            _count(progress, visits)
+        if number in over:
+            _count(progress, over[number])
             yield progress
         else:
             yield from _shard(number, shard, fetched, web, hashes, settings, progress)
         number += 1
 
 
-def _reopen(fetched: Fetched, hashes: _Hashes, settings: Settings) -> None:
-    """Take the rows that are to be tried again out of the shards that are whole."""
+def _over(fetched: Fetched, hashes: _Hashes, settings: Settings) -> dict[int, list[str]]:
+    """Take the rows that are to be tried again out of the shards, and return the statuses in those that stay whole."""
+    over: dict[int, list[str]] = {}
     for number in filter(fetched.has, fetched.shards):
         visits = fetched.visits(number)
         hashes.add(visits)
-        if not all(map(settings.leaves, visits)):
+        if all(map(settings.leaves, visits)):
+            over[number] = [visit.status for visit in visits]
+        else:
             fetched.reopen(number, settings.leaves)
+    return over
 
 
-def _count(progress: Progress, visits: Iterable[Visit]) -> None:
-    for visit in visits:
+def _count(progress: Progress, statuses: Iterable[str]) -> None:
+    for status in statuses:
         progress.done += 1
-        progress.statuses[visit.status] += 1
+        progress.statuses[status] += 1
 
 
 def _shard(
@@ -120,7 +122,7 @@ def _shard(
     progress: Progress,
 ) -> Iterator[Progress]:
     with closing(fetched.journal(number)) as journal:
-        _count(progress, journal.visits.values())
+        _count(progress, (visit.status for visit in journal.visits.values()))
         waiting = [row for row in rows if row.place not in journal.visits]
         before = fetched.before(number)
 
@@ -129,7 +131,7 @@ def _shard(
 
         with closing(visited(waiting, web, settings.threads, keep)) as ended:  # before the journal is
             for visit in ended:
-                _count(progress, [visit])
+                _count(progress, [visit.status])
                 yield progress
         visits = hashes.without_repeats([journal.visits[row.place] for row in rows], journal)
         repeats = sum(visit.status == "duplicate" for visit in visits)

@@ -154,19 +154,20 @@ def parts(receipt: Receipt, path: Path) -> Iterator[tuple[str, Receipt | None]]:
     for component in sorted(receipt.components):
         place = path / component / diffusers.RECEIPT
         if place.is_file():
-            try:
-                yield component, Receipt.parse(read_json(place), str(place))
-            except ImpastoError:
-                yield component, None
+            yield component, _read(place)
 
 
 def earlier(path: Path) -> Iterator[tuple[str, Receipt | None]]:
     """Yield (file name, receipt, None for one that is none) of the earlier stages of the model in the folder `path`."""
     for place in sorted((path / EARLIER).glob("*.json")):
-        try:
-            yield place.name, Receipt.parse(read_json(place), str(place))
-        except ImpastoError:
-            yield place.name, None
+        yield place.name, _read(place)
+
+
+def _read(place: Path) -> Receipt | None:
+    try:
+        return Receipt.parse(read_json(place), str(place))
+    except ImpastoError:
+        return None
 
 
 def _of_corpus(receipt: Receipt, path: Path) -> Iterator[Mismatch]:

@@ -17,6 +17,7 @@ from impasto.errors import InvalidInput, NotFound
 from impasto.models.clip import CLIPTextEncoder
 from impasto.models.unet import UNet
 from impasto.models.vae import AutoencoderKL
+from impasto.pictures import infotext
 from impasto.pipeline.library import Library
 from impasto.pipeline.loading import DTYPES, find_device, library
 from impasto.pipeline.model import Model
@@ -30,8 +31,6 @@ from impasto.weights.home import NAMES, PACKAGED
 from impasto.weights.layouts import ldm
 from impasto.weights.load import LoadedModel
 from impasto.weights.store import find
-
-SHORT = 10
 
 
 class Style(Frozen):
@@ -203,7 +202,7 @@ def _dtype(checkpoint: Checkpoint, device: str, dtype: str | None) -> torch.dtyp
 
 def _info(checkpoint: Checkpoint, path: Path, taken: dict[str, Offered]) -> ModelInfo:
     spec, name, digest = checkpoint.spec, checkpoint.about.name, checkpoint.digest
-    short = digest.removeprefix("sha256:")[:SHORT]
+    short = infotext.short(digest)
     id_ = re.sub(r"[^\w.-]+", "-", name).strip("-.") or short
     files = {file for part in checkpoint.components.values() for file in part.file.paths}
     return ModelInfo(

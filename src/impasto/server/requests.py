@@ -12,7 +12,7 @@ from pydantic import Field, StrictFloat, StrictInt, StrictStr, StringConstraints
 from typing_extensions import Self
 
 from impasto.errors import ImpastoError, InvalidInput, InvalidRecipe, NotFound
-from impasto.pictures.axes import placed
+from impasto.pictures.axes import FIELDS, placed
 from impasto.pipeline import Model
 from impasto.pipeline.checks import SHARED, check
 from impasto.pipeline.passes import counted
@@ -60,21 +60,8 @@ SETTINGS = (
 )
 """Fields of a request that go into `Model.recipe` as they are."""
 
-AXES: dict[str, type] = {
-    "prompt": str,
-    "negative_prompt": str,
-    "seed": int,
-    "steps": int,
-    "guidance": float,
-    "sampler": str,
-    "schedule": str,
-    "width": int,
-    "height": int,
-    "clip_skip": int,
-    "noise": str,
-    "seamless": str,
-}
-"""What an axis of a grid may be, and what its values are. Values of `prompt` take the place of {} in the prompt."""
+AXES = {name: kind for name, kind in FIELDS.items() if name not in ("emphasis", "guidance_rescale")}
+"""What an axis of a grid may be, and what its values are."""
 
 UPSCALE_STRENGTH = 0.35
 

@@ -90,7 +90,7 @@ def told(
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": model.name,
-        "sd_model_hash": hashes[0].model or model.sha256[:10],
+        "sd_model_hash": hashes[0].model or model.short,
         "sd_vae_name": hashes[0].vae_name,
         "sd_vae_hash": hashes[0].vae,
         "denoising_strength": given.strength if given else None,

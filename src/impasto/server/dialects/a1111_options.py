@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from impasto.errors import InvalidInput, NotFound
+from impasto.pictures import infotext
 
 NOISES = {"GPU": "a1111-nv", "NV": "a1111-nv", "CPU": "a1111-cpu"}
 """Ours for `randn_source`; NV is what a CUDA device draws, on any machine."""
@@ -48,16 +49,21 @@ class Checkpoint:
         return self.digest.removeprefix("sha256:")
 
     @property
+    def short(self) -> str:
+        """As many of them as A1111 shows."""
+        return infotext.short(self.digest)
+
+    @property
     def title(self) -> str:
         """Name and short hash, by which clients choose."""
-        return f"{self.name} [{self.sha256[:10]}]"
+        return f"{self.name} [{self.short}]"
 
     def listed(self) -> dict[str, Any]:
         """Return the row of `/sd-models`; the file is named, its place is nobody's business."""
         return {
             "title": self.title,
             "model_name": self.name,
-            "hash": self.sha256[:10],
+            "hash": self.short,
             "sha256": self.sha256,
             "filename": f"{self.name}.safetensors",
             "config": None,
@@ -72,7 +78,7 @@ def checkpoint(name: str, known: Collection[Checkpoint]) -> Checkpoint:
     """
     wanted = name.strip().removesuffix(".safetensors").removesuffix(".ckpt")
     for one in known:
-        if wanted in (one.title, one.name, one.id, one.sha256, one.sha256[:10]):
+        if wanted in (one.title, one.name, one.id, one.sha256, one.short):
             return one
     raise NotFound.among("checkpoint", name, [one.title for one in known])
 
