@@ -219,8 +219,7 @@ def test_a_grid_gives_a_sheet(studio: Studio) -> None:
     tiles = studio.page.locator(".works .tile img")
     tiles.nth(3).wait_for()
     assert tiles.count() == 4
-    sheet = studio.page.locator(".sheet-of img")
-    assert sheet.evaluate("image => image.naturalWidth") > 2 * 32
+    studio.page.wait_for_function("() => document.querySelector('.sheet-of img')?.naturalWidth > 2 * 32")
 
 
 def test_a_picture_is_made_larger(studio: Studio) -> None:
