@@ -12,7 +12,7 @@ from PIL import Image
 from impasto.pictures import metadata
 from impasto.receipt import CorpusUse, Receipt
 from impasto.recipe import Recipe
-from impasto.rights import credentials, identity
+from impasto.rights import artefacts, credentials, identity
 from impasto.rights.credentials import Made
 from impasto.rights.identity import Identity
 
@@ -25,6 +25,12 @@ RECEIPT = Receipt(
     corpora=(CorpusUse(root=ROOT, selection=ROOT, rows=3, policy=DIGEST),),
     code="test",
 )
+
+
+@pytest.fixture
+def without_packaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leave out the model that comes with Impasto, whose many rows take seconds at every question."""
+    monkeypatch.setattr(artefacts, "PACKAGED", tmp_path / "nothing")
 
 
 def image(seed: int = 0) -> Image.Image:

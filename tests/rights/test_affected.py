@@ -27,6 +27,8 @@ from tests.weights import tiny
 
 OTHER = "sha256:" + "9" * 64
 
+pytestmark = pytest.mark.usefixtures("without_packaged")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

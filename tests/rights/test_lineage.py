@@ -36,6 +36,9 @@ from tests.rights.models import finished
 from tests.rights.test_artefacts import OTHER, adapter
 from tests.weights import tiny
 
+SHIPPED = artefacts.PACKAGED
+pytestmark = pytest.mark.usefixtures("without_packaged")
+
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -306,7 +309,7 @@ def test_what_was_put_together_for_good(here: Path, assembled: Path, known: Know
 
 
 def test_the_documentation_names_the_makers_of_the_model_that_comes_along() -> None:
-    shipped = Path(artefacts.PACKAGED, "glyph", artefacts.CREDIT)
+    shipped = Path(SHIPPED, "glyph", artefacts.CREDIT)
     if not shipped.is_file():
         pytest.skip("Glyph is not in this installation.")
     page = (Path(__file__).parents[2] / "docs" / "credentials.md").read_text("utf-8")

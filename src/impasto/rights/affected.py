@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from impasto.corpus.record import Row
 from impasto.corpus.revoked import Revoked
-from impasto.corpus.store import RowFile, root_of
+from impasto.corpus.store import RowFile
 from impasto.errors import ImpastoError
 from impasto.receipt import CorpusUse
 from impasto.rights import receipts
 from impasto.rights.artefacts import WORKS, Artefact
 from impasto.rights.lineage import Edge, Known, lineage_of, way
-from impasto.rights.rows import beside, taken
+from impasto.rights.rows import beside, of_use, taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +83,14 @@ def _uses(artefact: Artefact, known: Known, seen: set[str]) -> Iterator[_Use]:
 
 def _marked(one: _Use, marks: Sequence[Revoked], selected: _Selections, known: Known) -> list[Revoked] | None:
     """Return the marks of rows that a use of a corpus had; None where it cannot be told, and it may have had some."""
-    images = selected.images(one.use.selection)
-    if images is not None:
-        return [mark for mark in marks if mark.image in images]
     corpus = known.opened(one.use.root, one.by)
     there = {row.id for row in corpus.rows} if corpus else set()
     may = any(mark.image in there if corpus else mark.root == one.use.root for mark in marks)
+    if corpus and not may:  # nor in any part of it
+        return []
+    images = selected.images(one.use.selection)
+    if images is not None:
+        return [mark for mark in marks if mark.image in images]
     return None if may else []
 
 
@@ -105,8 +107,8 @@ class _Selections:
     def images(self, selection: str) -> frozenset[str] | None:
         """Return the images of the rows with the root `selection`; None where they are not here."""
         if selection not in self._found:
-            lists = (rows for one in self._uses[selection] for rows in self._lists(one))
-            rows = next((rows for rows in lists if root_of(rows) == selection), None)
+            found = (of_use(self._lists(one), one.use) for one in self._uses[selection])
+            rows = next((rows for rows in found if rows is not None), None)
             self._found[selection] = None if rows is None else frozenset(row.id for row in rows)
         return self._found[selection]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from impasto.corpus.record import Row
-from impasto.corpus.store import Corpus
+from impasto.corpus.store import Corpus, root_of
 from impasto.errors import ImpastoError, InvalidInput, NotFound
-from impasto.receipt import Receipt
+from impasto.receipt import CorpusUse, Receipt
 from impasto.training.data import selected
 from impasto.training.plans import Selection
 
@@ -41,6 +41,11 @@ def beside(path: Path) -> Iterator[tuple[Row, ...]]:
         if place.is_file():
             with suppress(InvalidInput, NotFound):
                 yield read(place)
+
+
+def of_use(lists: Iterable[Sequence[Row]], use: CorpusUse) -> Sequence[Row] | None:
+    """Return which of the `lists` of rows `use` names; None where it is none of them. A root takes seconds."""
+    return next((rows for rows in lists if len(rows) == use.rows and root_of(rows) == use.selection), None)
 
 
 def taken(corpus: Corpus, receipt: Receipt | None) -> Iterator[Sequence[Row]]:

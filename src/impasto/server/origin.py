@@ -15,11 +15,11 @@ from typing import Any
 
 from impasto.corpus.attribution import by_maker
 from impasto.corpus.record import Row
-from impasto.corpus.store import MANIFEST, Corpus, root_of
+from impasto.corpus.store import MANIFEST, Corpus
 from impasto.errors import ImpastoError, InvalidInput
 from impasto.receipt import CorpusUse, Receipt
 from impasto.rights import receipts
-from impasto.rights.rows import taken
+from impasto.rights.rows import of_use, taken
 from impasto.schema import digest, file_digest
 from impasto.weights.facts import remembered
 from impasto.weights.home import home
@@ -87,12 +87,9 @@ def _told(receipt: Receipt | None, corpus: Corpus, own: Mapping[str, str]) -> di
 
 def learned(corpus: Corpus, receipt: Receipt, uses: Sequence[CorpusUse]) -> dict[str, Sequence[Row]]:
     """Return the rows of `corpus` that each of `uses` names, by its selection; without those that cannot be told."""
-    found: dict[str, Sequence[Row]] = {}
-    for rows in taken(corpus, receipt):
-        missing = [use for use in uses if use.selection not in found]
-        if len(rows) in (use.rows for use in missing):  # a root takes seconds
-            found[root_of(rows)] = rows
-    return {use.selection: found[use.selection] for use in uses if use.selection in found}
+    parts = list(taken(corpus, receipt))
+    found = {use.selection: of_use(parts, use) for use in uses}
+    return {selection: rows for selection, rows in found.items() if rows is not None}
 
 
 def _uses(
